@@ -1,0 +1,5 @@
+//! The `cargo image` command.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Debian packages and our binary in; bootable images out.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The HTTP API: routes, OpenAPI, problems; no sockets.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The luc commands, the renderer and the API client.
+
+#![forbid(unsafe_code)]

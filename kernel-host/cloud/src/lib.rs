@@ -1,0 +1,3 @@
+//! The services' state machines: VMs and images.
+
+#![forbid(unsafe_code)]

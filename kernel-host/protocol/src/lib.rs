@@ -1,0 +1,3 @@
+//! Ids, units and messages that all rooms share.
+
+#![forbid(unsafe_code)]

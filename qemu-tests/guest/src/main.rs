@@ -1,0 +1,5 @@
+//! The program inside test guests.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! The `cargo rig` command.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The rig.
+
+#![forbid(unsafe_code)]

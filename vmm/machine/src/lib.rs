@@ -1,0 +1,3 @@
+//! KVM machines: vCPUs, memory, boot, PCI, ACPI, jail.
+
+#![deny(unsafe_op_in_unsafe_fn)]

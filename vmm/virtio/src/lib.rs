@@ -1,0 +1,3 @@
+//! Virtio queues and devices: parse, act, complete.
+
+#![forbid(unsafe_code)]
