@@ -1,0 +1,163 @@
+//! The table of VMs.
+//!
+//! Does:      finds VMs by name, id or start of an id; checks new ones; lists by name.
+//! Bounds:    `VMS_MAX`.
+//! Start at:  `Machines::find`.
+
+use crate::{Refusal, machine::Machine};
+use protocol::{Name, NewVm, Page, PageRequest, Selector, Vm, VmId, limits, nearest};
+use std::{collections::BTreeMap, ops::Bound};
+
+#[derive(Debug, Default)]
+pub(crate) struct Machines {
+    by_id: BTreeMap<VmId, Machine>,
+    by_name: BTreeMap<Name, VmId>,
+}
+
+impl Machines {
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Machine> {
+        self.by_id.values()
+    }
+
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Machine> {
+        self.by_id.values_mut()
+    }
+
+    pub fn with_id(&mut self, id: VmId) -> Option<&mut Machine> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// The one VM a selector points at: an exact name wins, then a start of an id.
+    pub fn find(&self, selector: &Selector) -> Result<&Machine, Refusal> {
+        let id = self.find_id(selector)?;
+        self.by_id.get(&id).ok_or_else(|| self.not_found(selector))
+    }
+
+    pub fn find_mut(&mut self, selector: &Selector) -> Result<&mut Machine, Refusal> {
+        let id = self.find_id(selector)?;
+        let missing = self.not_found(selector);
+        self.by_id.get_mut(&id).ok_or(missing)
+    }
+
+    fn find_id(&self, selector: &Selector) -> Result<VmId, Refusal> {
+        if let Some(id) = self.by_name.get(selector.name()) {
+            return Ok(*id);
+        }
+        let Some(start) = selector.id_start(VmId::PREFIX) else {
+            return Err(self.not_found(selector));
+        };
+        let fitting: Vec<&Machine> =
+            self.all().filter(|machine| machine.vm.id.to_string().starts_with(start)).collect();
+        match fitting.as_slice() {
+            [] => Err(self.not_found(selector)),
+            [one] => Ok(one.vm.id),
+            several => Err(Refusal::Ambiguous {
+                what: selector.to_string(),
+                count: several.len(),
+                fitting: listed(several.iter().map(|machine| &machine.vm.name)),
+            }),
+        }
+    }
+
+    fn not_found(&self, selector: &Selector) -> Refusal {
+        let names = self.by_name.keys().map(Name::as_str);
+        let nearest = nearest(selector.as_str(), names).map(str::to_owned);
+        Refusal::NotFound { kind: "VM", what: selector.to_string(), nearest }
+    }
+
+    /// Everything about a new VM that does not need memory.
+    pub fn check_new(&self, new: &NewVm) -> Result<(), Refusal> {
+        check_size(new)?;
+        if self.by_name.contains_key(&new.name) {
+            return Err(Refusal::NameTaken { kind: "VM", name: new.name.clone() });
+        }
+        if self.len() >= limits::VMS_MAX {
+            return Err(Refusal::LimitReached { kind: "VMs", max: limits::VMS_MAX });
+        }
+        Ok(())
+    }
+
+    pub fn insert(&mut self, machine: Machine) {
+        self.by_name.insert(machine.vm.name.clone(), machine.vm.id);
+        self.by_id.insert(machine.vm.id, machine);
+    }
+
+    pub fn remove(&mut self, id: VmId) -> Option<Machine> {
+        let machine = self.by_id.remove(&id)?;
+        self.by_name.remove(&machine.vm.name);
+        Some(machine)
+    }
+
+    pub fn page(&self, request: &PageRequest) -> Page<Vm> {
+        let after = request.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let vms = self
+            .by_name
+            .range::<Name, _>((after, Bound::Unbounded))
+            .filter_map(|(_, id)| self.by_id.get(id))
+            .map(|machine| machine.vm.clone());
+        Page::cut(vms, request.limit, |vm| vm.name.to_string())
+    }
+
+    /// Names of the VMs made from an image.
+    pub fn users_of<'a>(&'a self, image: &'a Name) -> impl Iterator<Item = &'a Name> {
+        self.all().map(|machine| &machine.vm).filter(|vm| vm.spec.image == *image).map(|vm| &vm.name)
+    }
+
+    /// Panics if the two tables differ or a VM contradicts itself.
+    pub fn check(&self) {
+        assert_eq!(self.by_id.len(), self.by_name.len());
+        assert!(self.len() <= limits::VMS_MAX);
+        for (name, id) in &self.by_name {
+            assert_eq!(self.by_id.get(id).map(|machine| &machine.vm.name), Some(name));
+        }
+        self.all().for_each(Machine::check);
+    }
+}
+
+/// A few names, and how many more.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    const SHOWN_MAX: usize = 5;
+    let names: Vec<&str> = names.map(Name::as_str).collect();
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    let shown = names.iter().take(SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+fn check_size(new: &NewVm) -> Result<(), Refusal> {
+    let bad = |what, why: String, advice: String| Err(Refusal::BadValue { what, why, advice });
+    if !(1..=limits::VCPUS_MAX).contains(&new.vcpus) {
+        let advice = format!("Give it 1 to {} vCPUs", limits::VCPUS_MAX);
+        return bad("vcpus", format!("{} is not possible", new.vcpus), advice);
+    }
+    let page = protocol::ByteCount::kib(4).get();
+    let (least, most) = (limits::VM_MEMORY_MIN, limits::VM_MEMORY_MAX);
+    if new.memory < least || new.memory > most {
+        let advice = format!("Give it {least} to {most}");
+        return bad("memory", format!("{} is not possible", new.memory), advice);
+    }
+    if !new.memory.get().is_multiple_of(page) {
+        let why = format!("{} is not a whole number of pages", new.memory);
+        return bad("memory", why, "Give it a multiple of 4KiB, for example 128MiB".to_owned());
+    }
+    Ok(())
+}
+
+/// Kernel arguments are one line of printable ASCII, and short enough for the kernel.
+pub(crate) fn check_cmdline(cmdline: &str) -> Result<(), Refusal> {
+    let why = if let Some(c) = cmdline.chars().find(|c| !matches!(c, ' '..='~')) {
+        format!("{c:?} can't stand in kernel arguments")
+    } else if cmdline.len() > limits::CMDLINE_CHARS_MAX {
+        format!("{} characters are too many", cmdline.len())
+    } else {
+        return Ok(());
+    };
+    let max = limits::CMDLINE_CHARS_MAX;
+    let advice = format!(
+        "Use at most {max} printable ASCII characters, those of the image and of the VM together"
+    );
+    Err(Refusal::BadValue { what: "cmdline", why, advice })
+}

@@ -1,0 +1,131 @@
+//! Why the cloud refused. In no case was anything changed, unless `lost` says otherwise.
+//!
+//! Does:      names each refusal with what it is about; turns it into a problem with advice.
+//! Start at:  `Refusal`.
+
+use protocol::{ByteCount, Code, Digest, Name, Problem, VmState, limits};
+
+/// A refused command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("There is no {kind} `{what}`")]
+    NotFound { kind: &'static str, what: String, nearest: Option<String> },
+    #[error("`{what}` fits {count} VMs: {fitting}")]
+    Ambiguous { what: String, count: usize, fitting: String },
+    #[error("A {kind} with the name `{name}` exists already")]
+    NameTaken { kind: &'static str, name: Name },
+    #[error("VM `{name}` is {state}; {wanted}")]
+    WrongState { name: Name, state: VmState, wanted: &'static str },
+    #[error("{what} is used by {users}")]
+    InUse { what: String, users: String },
+    #[error("The idempotency key `{key}` was used for another request")]
+    KeyReused { key: String },
+    #[error("Image `{image}` needs the {role} {digest}, of which {received} bytes are here")]
+    BlobMissing { image: Name, role: &'static str, digest: Digest, received: u64 },
+    #[error("Blob {digest} continues at byte {received}, not at {offset}")]
+    WrongOffset { digest: Digest, received: u64, offset: u64 },
+    #[error("Blob {digest} was begun with {begun} bytes, this piece says {said}")]
+    OtherSize { digest: Digest, begun: u64, said: u64 },
+    #[error("The bytes sent as {digest} have the SHA-256 {found}")]
+    DigestMismatch { digest: Digest, found: Digest },
+    #[error("The node keeps at most {max} {kind}")]
+    LimitReached { kind: &'static str, max: usize },
+    #[error("{what} needs {asked} of memory; {free} of {capacity} are free")]
+    NoCapacity { what: String, asked: ByteCount, free: ByteCount, capacity: ByteCount },
+    #[error("{what}: {why}")]
+    BadValue { what: &'static str, why: String, advice: String },
+}
+
+impl Refusal {
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => Code::NotFound,
+            Self::Ambiguous { .. } => Code::Ambiguous,
+            Self::NameTaken { .. } => Code::NameTaken,
+            Self::WrongState { .. } => Code::WrongState,
+            Self::InUse { .. } => Code::InUse,
+            Self::KeyReused { .. } => Code::KeyReused,
+            Self::BlobMissing { .. } => Code::BlobMissing,
+            Self::WrongOffset { .. } | Self::OtherSize { .. } => Code::WrongOffset,
+            Self::DigestMismatch { .. } => Code::DigestMismatch,
+            Self::LimitReached { .. } => Code::LimitReached,
+            Self::NoCapacity { .. } => Code::NoCapacity,
+            Self::BadValue { .. } => Code::BadValue,
+        }
+    }
+
+    /// The operator's next step.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::NotFound { kind, nearest: Some(nearest), .. } => {
+                format!("Did you mean `{nearest}`? See: luc {} list", noun(kind))
+            }
+            Self::NotFound { kind: "blob", .. } => "Send it: luc image add".to_owned(),
+            Self::NotFound { kind, .. } => format!("See what is there: luc {} list", noun(kind)),
+            Self::Ambiguous { .. } => "Give the whole name, or more of the id".to_owned(),
+            Self::NameTaken { kind, name } => format!(
+                "Take another name, or delete it first: luc {} delete {name}",
+                noun(kind)
+            ),
+            Self::WrongState { name, state, .. } => wrong_state_advice(name, *state),
+            Self::InUse { .. } => "Delete what uses it first: luc vm delete <name>".to_owned(),
+            Self::KeyReused { .. } => "Make a new random key for each new request".to_owned(),
+            Self::BlobMissing { digest, .. } => {
+                format!("Send it first: PUT /v1/blobs/{digest}, or simply: luc image add")
+            }
+            Self::WrongOffset { received, .. } => format!("Continue at byte {received}"),
+            Self::OtherSize { .. } => "Check that the file did not change meanwhile".to_owned(),
+            Self::DigestMismatch { .. } => {
+                "Send the file again from the start; check it if this repeats".to_owned()
+            }
+            Self::LimitReached { kind, .. } => {
+                format!("Delete what is no longer needed: luc {} list", noun(kind))
+            }
+            Self::NoCapacity { free, .. } => format!(
+                "Ask for at most {}, stop a VM (luc vm stop), or use another node",
+                free.saturating_sub(limits::VM_OVERHEAD).human()
+            ),
+            Self::BadValue { advice, .. } => advice.clone(),
+        }
+    }
+
+    fn lost(&self) -> Option<&'static str> {
+        match self {
+            Self::DigestMismatch { .. } => {
+                Some("The bytes received under this digest were dropped; nothing else changed.")
+            }
+            Self::WrongOffset { .. } => Some("What arrived before is kept."),
+            _ => None,
+        }
+    }
+}
+
+/// The command-line noun of a kind of thing.
+fn noun(kind: &str) -> &'static str {
+    if kind.starts_with("image") || kind.starts_with("blob") { "image" } else { "vm" }
+}
+
+fn wrong_state_advice(name: &Name, state: VmState) -> String {
+    match state {
+        VmState::Stopped | VmState::Failed => format!("Start it first: luc vm start {name}"),
+        VmState::Running => format!("Stop it first: luc vm stop {name}"),
+        VmState::Deleting => "It will be gone in a moment; then create it anew".to_owned(),
+        VmState::Stopping => {
+            format!("Wait until it stopped: luc wait vm {name} --for stopped")
+        }
+        VmState::Creating | VmState::Starting => {
+            format!("Wait until it runs: luc wait vm {name} --for running")
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let lost = refusal.lost();
+        let problem = Problem::new(refusal.code(), refusal.to_string(), refusal.advice());
+        match lost {
+            Some(lost) => problem.with_lost(lost),
+            None => problem,
+        }
+    }
+}

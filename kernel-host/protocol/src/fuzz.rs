@@ -1,0 +1,48 @@
+//! What must hold for any text that arrives as a name, an id, an amount or a time.
+//!
+//! Does:      panics on a broken promise; a fuzzer, and the test that replays the corpus, call it.
+//! Start at:  `fuzz_words`.
+
+use crate::{ByteCount, Digest, Name, NodeId, RetryKey, Selector, Timestamp, VmId, VmState};
+use std::{fmt::Display, str::FromStr};
+
+/// What was read prints as something that reads as the same again.
+fn reads_back<T: FromStr + Display + PartialEq + std::fmt::Debug>(text: &str) -> Option<T>
+where
+    T::Err: Display,
+{
+    match text.parse::<T>() {
+        Ok(value) => {
+            let printed = value.to_string();
+            let again = printed.parse::<T>();
+            assert!(again.is_ok_and(|again| again == value), "{printed:?} does not read back");
+            Some(value)
+        }
+        Err(error) => {
+            let told = error.to_string();
+            assert!(!told.is_empty() && told.len() < 500, "a useless error: {told:?}");
+            assert!(!told.chars().any(char::is_control), "raw control characters: {told:?}");
+            None
+        }
+    }
+}
+
+/// Reads the bytes as every kind of word.
+pub fn fuzz_words(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(name) = reads_back::<Name>(&text) {
+        assert_eq!(name.as_str(), text);
+    }
+    if let Some(selector) = reads_back::<Selector>(&text) {
+        assert!(selector.id_start(VmId::PREFIX).is_none_or(|start| start == text));
+    }
+    reads_back::<VmId>(&text);
+    reads_back::<NodeId>(&text);
+    reads_back::<Digest>(&text);
+    reads_back::<RetryKey>(&text);
+    reads_back::<VmState>(&text);
+    reads_back::<Timestamp>(&text);
+    if let Some(count) = reads_back::<ByteCount>(&text) {
+        assert!(count.human().len() < 24);
+    }
+}

@@ -1,0 +1,112 @@
+//! Names that people give, and selectors with which they point at things.
+//!
+//! Does:      checks names as DNS labels, so that each may become a host name later.
+//! Does not:  look anything up.
+//! Bounds:    `limits::NAME_CHARS_MAX`.
+//! Start at:  `Name`.
+
+use crate::{limits, text::serde_as_text};
+use std::{fmt, str::FromStr};
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    #[error("a name can't be empty")]
+    Empty,
+    #[error("a name has at most {} characters, this one has {length}", limits::NAME_CHARS_MAX)]
+    TooLong { length: usize },
+    #[error("`{found}` can't stand in a name: only a-z, 0-9 and `-` can")]
+    Character { found: char },
+    #[error("a name can't start or end with `-`")]
+    Dash,
+}
+
+/// A DNS label: `a-z`, `0-9` and inner `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        if text.is_empty() {
+            return Err(BadName::Empty);
+        }
+        if let Some(found) =
+            text.chars().find(|&c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+        {
+            return Err(BadName::Character { found });
+        }
+        if text.len() > limits::NAME_CHARS_MAX {
+            return Err(BadName::TooLong { length: text.len() });
+        }
+        if text.starts_with('-') || text.ends_with('-') {
+            return Err(BadName::Dash);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+serde_as_text!(Name, Selector);
+
+/// What a person types to point at a thing: its name, its id, or the start of its id.
+/// An exact name wins; a start that fits several ids is refused with the list, never guessed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Selector(Name);
+
+impl Selector {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The name to look for.
+    pub fn name(&self) -> &Name {
+        &self.0
+    }
+
+    /// The text that an id has to start with, if this can be the start of one.
+    pub fn id_start(&self, prefix: &str) -> Option<&str> {
+        let digits = self.as_str().strip_prefix(prefix)?;
+        let right = !digits.is_empty() && digits.bytes().all(|b| crate::text::hex_digit(b).is_some());
+        right.then_some(self.as_str())
+    }
+}
+
+impl From<Name> for Selector {
+    fn from(name: Name) -> Self {
+        Self(name)
+    }
+}
+
+impl From<crate::VmId> for Selector {
+    fn from(id: crate::VmId) -> Self {
+        // An id is 35 characters of the alphabet of names.
+        Self(Name(id.to_string()))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Selector {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        text.parse().map(Self)
+    }
+}
