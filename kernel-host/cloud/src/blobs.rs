@@ -56,59 +56,117 @@ impl Blobs {
     /// Takes a piece. Bytes that are here already are skipped, so a retry does no harm.
     pub fn put(&mut self, piece: Piece, hands: &mut Hands<'_>) -> Result<Blob, Refusal> {
         let received = self.admit(&piece, hands)?;
-        let Piece { digest, size, offset, mut bytes } = piece;
+        let Piece {
+            digest,
+            size,
+            offset,
+            mut bytes,
+        } = piece;
         let Some(stored) = self.known.get_mut(&digest) else {
-            return Err(Refusal::WrongOffset { digest, received, offset });
+            return Err(Refusal::WrongOffset {
+                digest,
+                received,
+                offset,
+            });
         };
         stored.touched_ms = hands.now.uptime_ms;
-        let Some(hasher) = &mut stored.hasher else { return Ok(stored.shown(digest)) };
-        let here = usize::try_from(received - offset).unwrap_or(usize::MAX).min(bytes.len());
+        let Some(hasher) = &mut stored.hasher else {
+            return Ok(stored.shown(digest));
+        };
+        let here = usize::try_from(received - offset)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         bytes.drain(..here);
         hasher.update(&bytes);
         stored.received += bytes.len() as u64;
         if !bytes.is_empty() {
-            hands.outputs.push_back(Output::AppendBlob { digest, offset: received, bytes });
+            hands.outputs.push_back(Output::AppendBlob {
+                digest,
+                offset: received,
+                bytes,
+            });
         }
-        if stored.received == size { self.finish(digest, hands) } else { Ok(stored.shown(digest)) }
+        if stored.received == size {
+            self.finish(digest, hands)
+        } else {
+            Ok(stored.shown(digest))
+        }
     }
 
     /// Checks a piece, and begins its blob if it is the first. Returns what arrived before.
     fn admit(&mut self, piece: &Piece, hands: &mut Hands<'_>) -> Result<u64, Refusal> {
-        let Piece { digest, size, offset, .. } = *piece;
+        let Piece {
+            digest,
+            size,
+            offset,
+            ..
+        } = *piece;
         let end = offset.checked_add(piece.bytes.len() as u64);
         if size == 0 || size > limits::BLOB_BYTES_MAX.get() || end.is_none_or(|end| end > size) {
             return Err(Refusal::BadValue {
                 what: "size",
-                why: format!("{} bytes at {offset} are no piece of {size}", piece.bytes.len()),
+                why: format!(
+                    "{} bytes at {offset} are no piece of {size}",
+                    piece.bytes.len()
+                ),
                 advice: format!("A blob has 1 byte to {}", limits::BLOB_BYTES_MAX),
             });
         }
         if let Some(stored) = self.known.get(&digest) {
             if stored.size != size {
-                return Err(Refusal::OtherSize { digest, begun: stored.size, said: size });
+                return Err(Refusal::OtherSize {
+                    digest,
+                    begun: stored.size,
+                    said: size,
+                });
             }
             if offset > stored.received {
                 let received = stored.received;
-                return Err(Refusal::WrongOffset { digest, received, offset });
+                return Err(Refusal::WrongOffset {
+                    digest,
+                    received,
+                    offset,
+                });
             }
             return Ok(stored.received);
         }
         if offset != 0 {
-            return Err(Refusal::WrongOffset { digest, received: 0, offset });
+            return Err(Refusal::WrongOffset {
+                digest,
+                received: 0,
+                offset,
+            });
         }
         if self.known.len() >= limits::BLOBS_MAX {
-            return Err(Refusal::LimitReached { kind: "blobs", max: limits::BLOBS_MAX });
+            return Err(Refusal::LimitReached {
+                kind: "blobs",
+                max: limits::BLOBS_MAX,
+            });
         }
-        hands.budget.reserve(ByteCount::bytes(size), &format!("Blob {}", digest.short()))?;
+        hands
+            .budget
+            .reserve(ByteCount::bytes(size), &format!("Blob {}", digest.short()))?;
         let (hasher, touched_ms) = (Some(Hasher::new()), hands.now.uptime_ms);
-        self.known.insert(digest, Stored { size, received: 0, hasher, touched_ms, users: 0 });
+        self.known.insert(
+            digest,
+            Stored {
+                size,
+                received: 0,
+                hasher,
+                touched_ms,
+                users: 0,
+            },
+        );
         hands.outputs.push_back(Output::CreateBlob { digest, size });
         Ok(0)
     }
 
     /// All bytes are here: are they the right ones?
     fn finish(&mut self, digest: Digest, hands: &mut Hands<'_>) -> Result<Blob, Refusal> {
-        let hasher = self.known.get_mut(&digest).and_then(|stored| stored.hasher.take());
+        let hasher = self
+            .known
+            .get_mut(&digest)
+            .and_then(|stored| stored.hasher.take());
         let found = hasher.map_or(digest, Hasher::finish);
         if found != digest {
             hands.counters.blobs_mismatched += 1;
@@ -121,9 +179,14 @@ impl Blobs {
     }
 
     pub fn show(&self, digest: Digest) -> Result<Blob, Refusal> {
-        self.known.get(&digest).map(|stored| stored.shown(digest)).ok_or_else(|| {
-            Refusal::NotFound { kind: "blob", what: digest.to_string(), nearest: None }
-        })
+        self.known
+            .get(&digest)
+            .map(|stored| stored.shown(digest))
+            .ok_or_else(|| Refusal::NotFound {
+                kind: "blob",
+                what: digest.to_string(),
+                nearest: None,
+            })
     }
 
     /// One more part of an image names it.
@@ -146,8 +209,12 @@ impl Blobs {
     pub fn expire(&mut self, hands: &mut Hands<'_>) {
         let now_ms = hands.now.uptime_ms;
         let over = |stored: &Stored| stored.expires_ms().is_some_and(|at| at <= now_ms);
-        let gone: Vec<Digest> =
-            self.known.iter().filter(|(_, stored)| over(stored)).map(|(d, _)| *d).collect();
+        let gone: Vec<Digest> = self
+            .known
+            .iter()
+            .filter(|(_, stored)| over(stored))
+            .map(|(d, _)| *d)
+            .collect();
         for digest in gone {
             hands.counters.blobs_expired += 1;
             self.remove(digest, hands);
@@ -160,7 +227,11 @@ impl Blobs {
 
     /// Its bytes could not be stored. A blob in use was sealed before and can't fail any more.
     pub fn failed(&mut self, digest: Digest, hands: &mut Hands<'_>) {
-        if self.known.get(&digest).is_some_and(|stored| stored.users == 0) {
+        if self
+            .known
+            .get(&digest)
+            .is_some_and(|stored| stored.users == 0)
+        {
             self.remove(digest, hands);
         }
     }
@@ -173,7 +244,10 @@ impl Blobs {
     }
 
     pub fn reserved(&self) -> ByteCount {
-        self.known.values().map(|stored| ByteCount::bytes(stored.size)).sum()
+        self.known
+            .values()
+            .map(|stored| ByteCount::bytes(stored.size))
+            .sum()
     }
 
     /// Panics if a blob contradicts itself or has other users than `users` counts.

@@ -112,10 +112,14 @@ impl Cloud {
     /// When `handle_timeout` is due (uptime). `None`: only an input can wake us.
     pub fn next_timeout(&self) -> Option<u64> {
         let machines = self.machines.all().filter_map(Machine::next_timeout).min();
-        [machines, self.blobs.next_timeout(), self.retries.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            machines,
+            self.blobs.next_timeout(),
+            self.retries.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The VM that a selector points at, for its console.
@@ -150,7 +154,9 @@ impl Cloud {
             return Ok(answer);
         }
         let answer = self.perform(now, request.command)?;
-        let dropped = self.retries.keep(now.uptime_ms, key, fingerprint, answer.clone());
+        let dropped = self
+            .retries
+            .keep(now.uptime_ms, key, fingerprint, answer.clone());
         self.counters.retry_keys_dropped += dropped;
         Ok(answer)
     }
@@ -160,16 +166,17 @@ impl Cloud {
             Command::ListVms(page) => Ok(Answer::Vms(self.machines.page(&page))),
             Command::ShowVm(vm) => Ok(Answer::Vm(self.vm(&vm)?.clone())),
             Command::CreateVm(new) => self.create_vm(now, new).map(Answer::VmCreated),
-            Command::StartVm(vm) => {
-                self.with_vm(now, &vm, |machine, hands| machine.start(hands)).map(Answer::Vm)
-            }
+            Command::StartVm(vm) => self
+                .with_vm(now, &vm, |machine, hands| machine.start(hands))
+                .map(Answer::VmAccepted),
             Command::StopVm(vm, how) => {
                 check_stop(&how)?;
-                self.with_vm(now, &vm, |machine, hands| machine.stop(how, hands)).map(Answer::Vm)
+                self.with_vm(now, &vm, |machine, hands| machine.stop(how, hands))
+                    .map(Answer::VmAccepted)
             }
-            Command::ResetVm(vm) => {
-                self.with_vm(now, &vm, |machine, hands| machine.reset(hands)).map(Answer::Vm)
-            }
+            Command::ResetVm(vm) => self
+                .with_vm(now, &vm, |machine, hands| machine.reset(hands))
+                .map(Answer::VmAccepted),
             Command::DeleteVm(vm) => self.delete_vm(now, &vm).map(Answer::VmDeleted),
             Command::ListImages(page) => Ok(Answer::Images(self.image_page(&page))),
             Command::ShowImage(name) => {
@@ -177,13 +184,27 @@ impl Cloud {
             }
             Command::CreateImage(new) => {
                 let hands = hands!(self, now);
-                self.images.create(new, &mut self.blobs, &hands).map(Answer::ImageCreated)
+                self.images
+                    .create(new, &mut self.blobs, &hands)
+                    .map(Answer::ImageCreated)
             }
             Command::DeleteImage(name) => self.delete_image(now, &name).map(Answer::ImageDeleted),
             Command::ShowBlob(digest) => self.blobs.show(digest).map(Answer::Blob),
-            Command::PutBlob { digest, size, offset, bytes } => {
-                let piece = Piece { digest, size, offset, bytes };
-                self.blobs.put(piece, &mut hands!(self, now)).map(Answer::Blob)
+            Command::PutBlob {
+                digest,
+                size,
+                offset,
+                bytes,
+            } => {
+                let piece = Piece {
+                    digest,
+                    size,
+                    offset,
+                    bytes,
+                };
+                self.blobs
+                    .put(piece, &mut hands!(self, now))
+                    .map(Answer::Blob)
             }
         }
     }
@@ -237,11 +258,17 @@ impl Cloud {
 
     fn image_shown(&self, image: &Image) -> Image {
         let vms = self.machines.users_of(&image.name).count();
-        Image { vms: u32::try_from(vms).unwrap_or(u32::MAX), ..image.clone() }
+        Image {
+            vms: u32::try_from(vms).unwrap_or(u32::MAX),
+            ..image.clone()
+        }
     }
 
     fn image_page(&self, request: &PageRequest) -> Page<Image> {
-        let images = self.images.after(request).map(|image| self.image_shown(image));
+        let images = self
+            .images
+            .after(request)
+            .map(|image| self.image_shown(image));
         Page::cut(images, request.limit, |image| image.name.to_string())
     }
 
@@ -249,9 +276,13 @@ impl Cloud {
         let image = self.image_shown(self.images.find(name)?);
         if image.vms > 0 {
             let users = listed(self.machines.users_of(name));
-            return Err(Refusal::InUse { what: format!("Image `{name}`"), users });
+            return Err(Refusal::InUse {
+                what: format!("Image `{name}`"),
+                users,
+            });
         }
-        self.images.remove(name, &mut self.blobs, &mut hands!(self, now));
+        self.images
+            .remove(name, &mut self.blobs, &mut hands!(self, now));
         Ok(image)
     }
 
@@ -270,7 +301,11 @@ impl Cloud {
     pub fn check(&self) {
         self.machines.check();
         self.blobs.check(|digest| self.images.users_of(digest));
-        let held = self.machines.all().map(Machine::reserved).sum::<ByteCount>();
+        let held = self
+            .machines
+            .all()
+            .map(Machine::reserved)
+            .sum::<ByteCount>();
         let all = held.saturating_add(self.blobs.reserved());
         assert_eq!(all, self.memory().reserved, "memory does not add up");
     }
@@ -293,10 +328,23 @@ fn recipe(image: &Image, new: &NewVm) -> Result<(Recipe, ByteCount), Refusal> {
             advice: "Leave `disk` out, or add an image with a disk".to_owned(),
         });
     }
-    let cost = part.filter(|_| private).map_or(ByteCount::ZERO, |part| part.size);
-    let disk = part.map(|part| Disk { blob: part.digest, private });
+    let cost = part
+        .filter(|_| private)
+        .map_or(ByteCount::ZERO, |part| part.size);
+    let disk = part.map(|part| Disk {
+        blob: part.digest,
+        private,
+    });
     let initrd = image.initrd.map(|part| part.digest);
-    Ok((Recipe { kernel: image.kernel.digest, initrd, disk, cmdline }, cost))
+    Ok((
+        Recipe {
+            kernel: image.kernel.digest,
+            initrd,
+            disk,
+            cmdline,
+        },
+        cost,
+    ))
 }
 
 fn check_stop(how: &StopRequest) -> Result<(), Refusal> {

@@ -20,11 +20,20 @@ pub enum Output {
     /// The VM is gone, its process too: drop its console and its private disk.
     ForgetVm { vm: VmId, name: Name },
     /// A VM's state changed; for the node's own screen and log.
-    VmChanged { vm: VmId, name: Name, state: VmState, reason: Option<String> },
+    VmChanged {
+        vm: VmId,
+        name: Name,
+        state: VmState,
+        reason: Option<String>,
+    },
     /// Make room for the bytes of a blob. If storing fails now or later: `BlobFailed`.
     CreateBlob { digest: Digest, size: u64 },
     /// Store these bytes at the end of what is there.
-    AppendBlob { digest: Digest, offset: u64, bytes: Vec<u8> },
+    AppendBlob {
+        digest: Digest,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
     /// All bytes are there and right: make them immutable.
     SealBlob { digest: Digest },
     /// Give the room back.
@@ -58,9 +67,15 @@ pub struct Disk {
 /// What happened outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Vm { vm: VmId, run: u32, what: VmEvent },
+    Vm {
+        vm: VmId,
+        run: u32,
+        what: VmEvent,
+    },
     /// The bytes of a blob could not be stored; it is dropped.
-    BlobFailed { digest: Digest },
+    BlobFailed {
+        digest: Digest,
+    },
     /// The node may use this much memory for guests and images from now on.
     Capacity(ByteCount),
 }

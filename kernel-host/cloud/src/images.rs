@@ -25,20 +25,41 @@ impl Images {
         blobs: &mut Blobs,
         hands: &Hands<'_>,
     ) -> Result<Image, Refusal> {
-        let NewImage { name, kernel, initrd, disk, cmdline } = new;
+        let NewImage {
+            name,
+            kernel,
+            initrd,
+            disk,
+            cmdline,
+        } = new;
         check_cmdline(&cmdline)?;
         if self.known.contains_key(&name) {
-            return Err(Refusal::NameTaken { kind: "image", name });
+            return Err(Refusal::NameTaken {
+                kind: "image",
+                name,
+            });
         }
         if self.known.len() >= limits::IMAGES_MAX {
-            return Err(Refusal::LimitReached { kind: "images", max: limits::IMAGES_MAX });
+            return Err(Refusal::LimitReached {
+                kind: "images",
+                max: limits::IMAGES_MAX,
+            });
         }
         let part = |role, digest| complete(blobs, &name, role, digest);
         let kernel = part("kernel", kernel)?;
         let initrd = initrd.map(|digest| part("initrd", digest)).transpose()?;
         let disk = disk.map(|digest| part("disk", digest)).transpose()?;
         let (created_at, size) = (hands.now.wall, protocol::ByteCount::ZERO);
-        let mut image = Image { name, kernel, initrd, disk, cmdline, size, created_at, vms: 0 };
+        let mut image = Image {
+            name,
+            kernel,
+            initrd,
+            disk,
+            cmdline,
+            size,
+            created_at,
+            vms: 0,
+        };
         image.size = image.parts().map(|part| part.size).sum();
         image.parts().for_each(|part| blobs.hold(part.digest));
         self.known.insert(image.name.clone(), image.clone());
@@ -49,26 +70,41 @@ impl Images {
         self.known.get(name).ok_or_else(|| {
             let names = self.known.keys().map(Name::as_str);
             let nearest = nearest(name.as_str(), names).map(str::to_owned);
-            Refusal::NotFound { kind: "image", what: name.to_string(), nearest }
+            Refusal::NotFound {
+                kind: "image",
+                what: name.to_string(),
+                nearest,
+            }
         })
     }
 
     /// Takes it out of the list; its parts go with their last user.
     pub fn remove(&mut self, name: &Name, blobs: &mut Blobs, hands: &mut Hands<'_>) {
         if let Some(image) = self.known.remove(name) {
-            image.parts().for_each(|part| blobs.let_go(part.digest, hands));
+            image
+                .parts()
+                .for_each(|part| blobs.let_go(part.digest, hands));
         }
     }
 
     /// Sorted by name, from behind `after`.
     pub fn after(&self, request: &PageRequest) -> impl Iterator<Item = &Image> {
-        let after = request.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.known.range::<Name, _>((after, Bound::Unbounded)).map(|(_, image)| image)
+        let after = request
+            .after
+            .as_ref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        self.known
+            .range::<Name, _>((after, Bound::Unbounded))
+            .map(|(_, image)| image)
     }
 
     /// How many parts of images name a blob.
     pub fn users_of(&self, digest: Digest) -> usize {
-        self.known.values().flat_map(Image::parts).filter(|part| part.digest == digest).count()
+        self.known
+            .values()
+            .flat_map(Image::parts)
+            .filter(|part| part.digest == digest)
+            .count()
     }
 }
 
@@ -79,10 +115,20 @@ fn complete(
     digest: Digest,
 ) -> Result<BlobRef, Refusal> {
     let (received, size) = match blobs.show(digest) {
-        Ok(blob) if blob.complete => return Ok(BlobRef { digest, size: blob.size }),
+        Ok(blob) if blob.complete => {
+            return Ok(BlobRef {
+                digest,
+                size: blob.size,
+            });
+        }
         Ok(blob) => (blob.received, blob.size),
         Err(_) => (0, protocol::ByteCount::ZERO),
     };
     debug_assert!(received <= size.get());
-    Err(Refusal::BlobMissing { image: image.clone(), role, digest, received })
+    Err(Refusal::BlobMissing {
+        image: image.clone(),
+        role,
+        digest,
+        received,
+    })
 }

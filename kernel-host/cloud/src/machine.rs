@@ -8,9 +8,7 @@
 //! Start at:  the table above `Ending`, then `Machine::handle_event`.
 
 use crate::{Counters, Disk, Ended, Launch, Output, Refusal, VmEvent, memory::Budget};
-use protocol::{
-    ByteCount, Digest, Moment, StopRequest, Vm, VmStage, VmStageName, VmState, limits,
-};
+use protocol::{ByteCount, Digest, Moment, StopRequest, Vm, VmStage, VmStageName, VmState, limits};
 use std::collections::VecDeque;
 
 /// Least time between two processes of one VM whose guest resets itself.
@@ -113,7 +111,14 @@ impl Machine {
         let all = running_bytes.saturating_add(disk_bytes);
         hands.budget.reserve(all, &format!("VM `{}`", vm.name))?;
         let (process, respawn_at_ms) = (None, None);
-        let mut made = Self { vm, recipe, process, respawn_at_ms, running_bytes, disk_bytes };
+        let mut made = Self {
+            vm,
+            recipe,
+            process,
+            respawn_at_ms,
+            running_bytes,
+            disk_bytes,
+        };
         made.spawn(hands);
         Ok(made)
     }
@@ -138,7 +143,9 @@ impl Machine {
             }
             VmState::Stopped | VmState::Failed => {
                 let bytes = self.vm.spec.memory.saturating_add(limits::VM_OVERHEAD);
-                hands.budget.reserve(bytes, &format!("VM `{}`", self.vm.name))?;
+                hands
+                    .budget
+                    .reserve(bytes, &format!("VM `{}`", self.vm.name))?;
                 self.running_bytes = bytes;
                 self.spawn(hands);
                 Ok(())
@@ -151,7 +158,10 @@ impl Machine {
             VmState::Stopped | VmState::Failed => Ok(()),
             VmState::Deleting => Err(self.wrong_state("it can't be stopped any more")),
             VmState::Creating | VmState::Starting => {
-                self.end(Ending::Stopped(Some("stopped before its guest ran".to_owned())), hands);
+                self.end(
+                    Ending::Stopped(Some("stopped before its guest ran".to_owned())),
+                    hands,
+                );
                 Ok(())
             }
             VmState::Running | VmState::Stopping if how.force => {
@@ -170,8 +180,15 @@ impl Machine {
         let Some(process) = self.process.as_ref().filter(|_| running) else {
             return Err(self.wrong_state("only a running VM can be reset"));
         };
-        hands.outputs.push_back(Output::ResetVm { vm: self.vm.id, run: process.run });
-        self.set_state(VmState::Starting, Some("reset by request".to_owned()), hands);
+        hands.outputs.push_back(Output::ResetVm {
+            vm: self.vm.id,
+            run: process.run,
+        });
+        self.set_state(
+            VmState::Starting,
+            Some("reset by request".to_owned()),
+            hands,
+        );
         Ok(())
     }
 
@@ -182,7 +199,11 @@ impl Machine {
 
     /// An event of process `run`. Events of other runs are late: ignored and counted.
     pub fn handle_event(&mut self, run: u32, what: VmEvent, hands: &mut Hands<'_>) -> Fate {
-        if self.process.as_ref().is_none_or(|process| process.run != run) {
+        if self
+            .process
+            .as_ref()
+            .is_none_or(|process| process.run != run)
+        {
             hands.counters.stale_events += 1;
             return Fate::Stays;
         }
@@ -215,14 +236,21 @@ impl Machine {
             self.respawn_at_ms = None;
             self.spawn(hands);
         }
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            return;
+        };
         if process.kill_at_ms.is_some_and(|at| at <= now_ms) {
             process.kill_at_ms = Some(now_ms + EXIT_PATIENCE_MS);
             let run = process.run;
             hands.counters.kills_repeated += 1;
-            hands.outputs.push_back(Output::KillVm { vm: self.vm.id, run });
+            hands.outputs.push_back(Output::KillVm {
+                vm: self.vm.id,
+                run,
+            });
         }
-        let Some(stop) = self.process.as_ref().and_then(|process| process.stop) else { return };
+        let Some(stop) = self.process.as_ref().and_then(|process| process.stop) else {
+            return;
+        };
         if stop.until_ms > now_ms {
             return;
         }
@@ -237,7 +265,11 @@ impl Machine {
     }
 
     fn wrong_state(&self, wanted: &'static str) -> Refusal {
-        Refusal::WrongState { name: self.vm.name.clone(), state: self.vm.state, wanted }
+        Refusal::WrongState {
+            name: self.vm.name.clone(),
+            state: self.vm.state,
+            wanted,
+        }
     }
 
     fn set_state(&mut self, state: VmState, reason: Option<String>, hands: &mut Hands<'_>) {
@@ -251,7 +283,12 @@ impl Machine {
         self.vm.state = state;
         self.vm.reason.clone_from(&reason);
         let (vm, name) = (self.vm.id, self.vm.name.clone());
-        hands.outputs.push_back(Output::VmChanged { vm, name, state, reason });
+        hands.outputs.push_back(Output::VmChanged {
+            vm,
+            name,
+            state,
+            reason,
+        });
     }
 
     /// Notes a step of this start, once.
@@ -265,13 +302,23 @@ impl Machine {
 
     fn spawn(&mut self, hands: &mut Hands<'_>) {
         debug_assert!(self.process.is_none(), "one process at a time");
-        let state = if self.vm.starts == 0 { VmState::Creating } else { VmState::Starting };
+        let state = if self.vm.starts == 0 {
+            VmState::Creating
+        } else {
+            VmState::Starting
+        };
         self.set_state(state, None, hands);
         self.vm.starts += 1;
         let run = self.vm.starts;
         let spawned_ms = hands.now.uptime_ms;
         let (ending, stop, kill_at_ms) = (Ending::Unasked, None, None);
-        self.process = Some(Process { run, spawned_ms, ending, stop, kill_at_ms });
+        self.process = Some(Process {
+            run,
+            spawned_ms,
+            ending,
+            stop,
+            kill_at_ms,
+        });
         self.vm.timeline.clear();
         self.note(VmStageName::Asked, hands.now);
         hands.outputs.push_back(Output::SpawnVm(Launch {
@@ -288,15 +335,23 @@ impl Machine {
     }
 
     fn press_power_button(&mut self, force_after_ms: Option<u64>, hands: &mut Hands<'_>) {
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            return;
+        };
         if process.ending != Ending::Unasked {
             return; // its end is under way already
         }
         let patience_ms = force_after_ms.unwrap_or(limits::POWER_BUTTON_PATIENCE_MS);
         let until_ms = hands.now.uptime_ms + patience_ms;
-        process.stop = Some(PendingStop { until_ms, force: force_after_ms.is_some() });
+        process.stop = Some(PendingStop {
+            until_ms,
+            force: force_after_ms.is_some(),
+        });
         let run = process.run;
-        hands.outputs.push_back(Output::PressPowerButton { vm: self.vm.id, run });
+        hands.outputs.push_back(Output::PressPowerButton {
+            vm: self.vm.id,
+            run,
+        });
         self.set_state(VmState::Stopping, None, hands);
     }
 
@@ -321,20 +376,32 @@ impl Machine {
     fn guest_reset(&mut self, hands: &mut Hands<'_>) {
         self.vm.resets = self.vm.resets.saturating_add(1);
         hands.counters.guest_resets += 1;
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            return;
+        };
         if process.stop.is_some() {
             let why = "the guest reset itself when it was asked to shut down".to_owned();
             self.end(Ending::Stopped(Some(why)), hands);
         } else if process.ending == Ending::Unasked {
             process.ending = Ending::Respawn;
-            self.set_state(VmState::Starting, Some("the guest was reset".to_owned()), hands);
+            self.set_state(
+                VmState::Starting,
+                Some("the guest was reset".to_owned()),
+                hands,
+            );
         }
     }
 
     fn guest_shut_down(&mut self, hands: &mut Hands<'_>) {
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            return;
+        };
         let asked = process.stop.take().is_some();
-        let why = if asked { None } else { Some("the guest shut itself down".to_owned()) };
+        let why = if asked {
+            None
+        } else {
+            Some("the guest shut itself down".to_owned())
+        };
         if matches!(process.ending, Ending::Unasked | Ending::Respawn) {
             process.ending = Ending::Stopped(why.clone());
             process.kill_at_ms = Some(hands.now.uptime_ms + EXIT_PATIENCE_MS);
@@ -363,7 +430,10 @@ impl Machine {
         process.stop = None;
         process.kill_at_ms = Some(hands.now.uptime_ms + EXIT_PATIENCE_MS);
         let run = process.run;
-        hands.outputs.push_back(Output::KillVm { vm: self.vm.id, run });
+        hands.outputs.push_back(Output::KillVm {
+            vm: self.vm.id,
+            run,
+        });
         if wins {
             let reason = match ending {
                 Ending::Stopped(why) => why,
@@ -376,7 +446,9 @@ impl Machine {
     }
 
     fn process_ended(&mut self, ended: &Ended, hands: &mut Hands<'_>) -> Fate {
-        let Some(process) = self.process.take() else { return Fate::Stays };
+        let Some(process) = self.process.take() else {
+            return Fate::Stays;
+        };
         if process.ending == Ending::Respawn {
             let due = process.spawned_ms + RESPAWN_PAUSE_MS;
             self.respawn_at_ms = Some(due.max(hands.now.uptime_ms));
@@ -393,7 +465,9 @@ impl Machine {
 
     /// There is no process any more, and none is due.
     fn settle(&mut self, ending: Ending, hands: &mut Hands<'_>) -> Fate {
-        hands.budget.release(std::mem::take(&mut self.running_bytes));
+        hands
+            .budget
+            .release(std::mem::take(&mut self.running_bytes));
         match ending {
             Ending::Deleted => {
                 hands.budget.release(std::mem::take(&mut self.disk_bytes));
@@ -418,9 +492,21 @@ impl Machine {
     pub fn check(&self) {
         let alive = self.process.is_some() || self.respawn_at_ms.is_some();
         let settled = matches!(self.vm.state, VmState::Stopped | VmState::Failed);
-        assert_eq!(alive, !settled, "{:?} with process {:?}", self.vm, self.process);
-        assert_eq!(alive, self.running_bytes != ByteCount::ZERO, "memory of {:?}", self.vm);
-        assert!(self.process.is_none() || self.respawn_at_ms.is_none(), "two lives");
+        assert_eq!(
+            alive, !settled,
+            "{:?} with process {:?}",
+            self.vm, self.process
+        );
+        assert_eq!(
+            alive,
+            self.running_bytes != ByteCount::ZERO,
+            "memory of {:?}",
+            self.vm
+        );
+        assert!(
+            self.process.is_none() || self.respawn_at_ms.is_none(),
+            "two lives"
+        );
     }
 }
 

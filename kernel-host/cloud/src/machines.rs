@@ -50,8 +50,10 @@ impl Machines {
         let Some(start) = selector.id_start(VmId::PREFIX) else {
             return Err(self.not_found(selector));
         };
-        let fitting: Vec<&Machine> =
-            self.all().filter(|machine| machine.vm.id.to_string().starts_with(start)).collect();
+        let fitting: Vec<&Machine> = self
+            .all()
+            .filter(|machine| machine.vm.id.to_string().starts_with(start))
+            .collect();
         match fitting.as_slice() {
             [] => Err(self.not_found(selector)),
             [one] => Ok(one.vm.id),
@@ -66,17 +68,27 @@ impl Machines {
     fn not_found(&self, selector: &Selector) -> Refusal {
         let names = self.by_name.keys().map(Name::as_str);
         let nearest = nearest(selector.as_str(), names).map(str::to_owned);
-        Refusal::NotFound { kind: "VM", what: selector.to_string(), nearest }
+        Refusal::NotFound {
+            kind: "VM",
+            what: selector.to_string(),
+            nearest,
+        }
     }
 
     /// Everything about a new VM that does not need memory.
     pub fn check_new(&self, new: &NewVm) -> Result<(), Refusal> {
         check_size(new)?;
         if self.by_name.contains_key(&new.name) {
-            return Err(Refusal::NameTaken { kind: "VM", name: new.name.clone() });
+            return Err(Refusal::NameTaken {
+                kind: "VM",
+                name: new.name.clone(),
+            });
         }
         if self.len() >= limits::VMS_MAX {
-            return Err(Refusal::LimitReached { kind: "VMs", max: limits::VMS_MAX });
+            return Err(Refusal::LimitReached {
+                kind: "VMs",
+                max: limits::VMS_MAX,
+            });
         }
         Ok(())
     }
@@ -93,7 +105,10 @@ impl Machines {
     }
 
     pub fn page(&self, request: &PageRequest) -> Page<Vm> {
-        let after = request.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = request
+            .after
+            .as_ref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
         let vms = self
             .by_name
             .range::<Name, _>((after, Bound::Unbounded))
@@ -104,7 +119,10 @@ impl Machines {
 
     /// Names of the VMs made from an image.
     pub fn users_of<'a>(&'a self, image: &'a Name) -> impl Iterator<Item = &'a Name> {
-        self.all().map(|machine| &machine.vm).filter(|vm| vm.spec.image == *image).map(|vm| &vm.name)
+        self.all()
+            .map(|machine| &machine.vm)
+            .filter(|vm| vm.spec.image == *image)
+            .map(|vm| &vm.name)
     }
 
     /// Panics if the two tables differ or a VM contradicts itself.
@@ -112,7 +130,10 @@ impl Machines {
         assert_eq!(self.by_id.len(), self.by_name.len());
         assert!(self.len() <= limits::VMS_MAX);
         for (name, id) in &self.by_name {
-            assert_eq!(self.by_id.get(id).map(|machine| &machine.vm.name), Some(name));
+            assert_eq!(
+                self.by_id.get(id).map(|machine| &machine.vm.name),
+                Some(name)
+            );
         }
         self.all().for_each(Machine::check);
     }
@@ -123,8 +144,17 @@ pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     const SHOWN_MAX: usize = 5;
     let names: Vec<&str> = names.map(Name::as_str).collect();
     let more = names.len().saturating_sub(SHOWN_MAX);
-    let shown = names.iter().take(SHOWN_MAX).copied().collect::<Vec<_>>().join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
+    let shown = names
+        .iter()
+        .take(SHOWN_MAX)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
+    }
 }
 
 fn check_size(new: &NewVm) -> Result<(), Refusal> {
@@ -141,7 +171,11 @@ fn check_size(new: &NewVm) -> Result<(), Refusal> {
     }
     if !new.memory.get().is_multiple_of(page) {
         let why = format!("{} is not a whole number of pages", new.memory);
-        return bad("memory", why, "Give it a multiple of 4KiB, for example 128MiB".to_owned());
+        return bad(
+            "memory",
+            why,
+            "Give it a multiple of 4KiB, for example 128MiB".to_owned(),
+        );
     }
     Ok(())
 }
@@ -159,5 +193,9 @@ pub(crate) fn check_cmdline(cmdline: &str) -> Result<(), Refusal> {
     let advice = format!(
         "Use at most {max} printable ASCII characters, those of the image and of the VM together"
     );
-    Err(Refusal::BadValue { what: "cmdline", why, advice })
+    Err(Refusal::BadValue {
+        what: "cmdline",
+        why,
+        advice,
+    })
 }

@@ -21,7 +21,12 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub fn new(capacity: ByteCount) -> Self {
-        Self { used: MemoryUse { capacity, reserved: ByteCount::ZERO } }
+        Self {
+            used: MemoryUse {
+                capacity,
+                reserved: ByteCount::ZERO,
+            },
+        }
     }
 
     pub fn used(&self) -> MemoryUse {
@@ -37,7 +42,12 @@ impl Budget {
         let free = self.used.capacity.saturating_sub(self.used.reserved);
         if asked > free {
             let (what, capacity) = (what.to_owned(), self.used.capacity);
-            return Err(Refusal::NoCapacity { what, asked, free, capacity });
+            return Err(Refusal::NoCapacity {
+                what,
+                asked,
+                free,
+                capacity,
+            });
         }
         self.used.reserved = self.used.reserved.saturating_add(asked);
         Ok(())

@@ -9,31 +9,65 @@ use protocol::{ByteCount, Code, Digest, Name, Problem, VmState, limits};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("There is no {kind} `{what}`")]
-    NotFound { kind: &'static str, what: String, nearest: Option<String> },
+    NotFound {
+        kind: &'static str,
+        what: String,
+        nearest: Option<String>,
+    },
     #[error("`{what}` fits {count} VMs: {fitting}")]
-    Ambiguous { what: String, count: usize, fitting: String },
+    Ambiguous {
+        what: String,
+        count: usize,
+        fitting: String,
+    },
     #[error("A {kind} with the name `{name}` exists already")]
     NameTaken { kind: &'static str, name: Name },
     #[error("VM `{name}` is {state}; {wanted}")]
-    WrongState { name: Name, state: VmState, wanted: &'static str },
+    WrongState {
+        name: Name,
+        state: VmState,
+        wanted: &'static str,
+    },
     #[error("{what} is used by {users}")]
     InUse { what: String, users: String },
     #[error("The idempotency key `{key}` was used for another request")]
     KeyReused { key: String },
     #[error("Image `{image}` needs the {role} {digest}, of which {received} bytes are here")]
-    BlobMissing { image: Name, role: &'static str, digest: Digest, received: u64 },
+    BlobMissing {
+        image: Name,
+        role: &'static str,
+        digest: Digest,
+        received: u64,
+    },
     #[error("Blob {digest} continues at byte {received}, not at {offset}")]
-    WrongOffset { digest: Digest, received: u64, offset: u64 },
+    WrongOffset {
+        digest: Digest,
+        received: u64,
+        offset: u64,
+    },
     #[error("Blob {digest} was begun with {begun} bytes, this piece says {said}")]
-    OtherSize { digest: Digest, begun: u64, said: u64 },
+    OtherSize {
+        digest: Digest,
+        begun: u64,
+        said: u64,
+    },
     #[error("The bytes sent as {digest} have the SHA-256 {found}")]
     DigestMismatch { digest: Digest, found: Digest },
     #[error("The node keeps at most {max} {kind}")]
     LimitReached { kind: &'static str, max: usize },
     #[error("{what} needs {asked} of memory; {free} of {capacity} are free")]
-    NoCapacity { what: String, asked: ByteCount, free: ByteCount, capacity: ByteCount },
+    NoCapacity {
+        what: String,
+        asked: ByteCount,
+        free: ByteCount,
+        capacity: ByteCount,
+    },
     #[error("{what}: {why}")]
-    BadValue { what: &'static str, why: String, advice: String },
+    BadValue {
+        what: &'static str,
+        why: String,
+        advice: String,
+    },
 }
 
 impl Refusal {
@@ -57,7 +91,11 @@ impl Refusal {
     /// The operator's next step.
     pub fn advice(&self) -> String {
         match self {
-            Self::NotFound { kind, nearest: Some(nearest), .. } => {
+            Self::NotFound {
+                kind,
+                nearest: Some(nearest),
+                ..
+            } => {
                 format!("Did you mean `{nearest}`? See: luc {} list", noun(kind))
             }
             Self::NotFound { kind: "blob", .. } => "Send it: luc image add".to_owned(),
@@ -102,7 +140,11 @@ impl Refusal {
 
 /// The command-line noun of a kind of thing.
 fn noun(kind: &str) -> &'static str {
-    if kind.starts_with("image") || kind.starts_with("blob") { "image" } else { "vm" }
+    if kind.starts_with("image") || kind.starts_with("blob") {
+        "image"
+    } else {
+        "vm"
+    }
 }
 
 fn wrong_state_advice(name: &Name, state: VmState) -> String {

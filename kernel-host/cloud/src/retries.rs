@@ -29,7 +29,9 @@ impl Retries {
         match self.known.iter().find(|known| known.key == *key) {
             None => Ok(None),
             Some(known) if known.fingerprint == *fingerprint => Ok(Some(known.answer.clone())),
-            Some(_) => Err(Refusal::KeyReused { key: key.to_string() }),
+            Some(_) => Err(Refusal::KeyReused {
+                key: key.to_string(),
+            }),
         }
     }
 
@@ -40,12 +42,21 @@ impl Retries {
             self.known.pop_front();
         }
         let until_ms = now_ms + limits::RETRY_KEY_LIFE_MS;
-        self.known.push_back(Remembered { key, fingerprint, answer, until_ms });
+        self.known.push_back(Remembered {
+            key,
+            fingerprint,
+            answer,
+            until_ms,
+        });
         u64::from(full)
     }
 
     pub fn expire(&mut self, now_ms: u64) {
-        while self.known.front().is_some_and(|oldest| oldest.until_ms <= now_ms) {
+        while self
+            .known
+            .front()
+            .is_some_and(|oldest| oldest.until_ms <= now_ms)
+        {
             self.known.pop_front();
         }
     }

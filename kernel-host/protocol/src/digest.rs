@@ -56,9 +56,9 @@ impl FromStr for Digest {
     type Err = BadDigest;
 
     fn from_str(text: &str) -> Result<Self, BadDigest> {
-        bytes_from_hex(text)
-            .map(Self)
-            .ok_or_else(|| BadDigest { text: crate::limits::shortened(text, 80) })
+        bytes_from_hex(text).map(Self).ok_or_else(|| BadDigest {
+            text: crate::limits::shortened(text, 80),
+        })
     }
 }
 

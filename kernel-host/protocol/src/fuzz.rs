@@ -15,13 +15,22 @@ where
         Ok(value) => {
             let printed = value.to_string();
             let again = printed.parse::<T>();
-            assert!(again.is_ok_and(|again| again == value), "{printed:?} does not read back");
+            assert!(
+                again.is_ok_and(|again| again == value),
+                "{printed:?} does not read back"
+            );
             Some(value)
         }
         Err(error) => {
             let told = error.to_string();
-            assert!(!told.is_empty() && told.len() < 500, "a useless error: {told:?}");
-            assert!(!told.chars().any(char::is_control), "raw control characters: {told:?}");
+            assert!(
+                !told.is_empty() && told.len() < 500,
+                "a useless error: {told:?}"
+            );
+            assert!(
+                !told.chars().any(char::is_control),
+                "raw control characters: {told:?}"
+            );
             None
         }
     }
@@ -34,7 +43,11 @@ pub fn fuzz_words(data: &[u8]) {
         assert_eq!(name.as_str(), text);
     }
     if let Some(selector) = reads_back::<Selector>(&text) {
-        assert!(selector.id_start(VmId::PREFIX).is_none_or(|start| start == text));
+        assert!(
+            selector
+                .id_start(VmId::PREFIX)
+                .is_none_or(|start| start == text)
+        );
     }
     reads_back::<VmId>(&text);
     reads_back::<NodeId>(&text);

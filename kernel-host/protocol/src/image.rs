@@ -48,7 +48,9 @@ pub struct Image {
 impl Image {
     /// Its parts, each once by role.
     pub fn parts(&self) -> impl Iterator<Item = BlobRef> {
-        [Some(self.kernel), self.initrd, self.disk].into_iter().flatten()
+        [Some(self.kernel), self.initrd, self.disk]
+            .into_iter()
+            .flatten()
     }
 }
 

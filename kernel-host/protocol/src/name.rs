@@ -13,7 +13,10 @@ use std::{fmt, str::FromStr};
 pub enum BadName {
     #[error("a name can't be empty")]
     Empty,
-    #[error("a name has at most {} characters, this one has {length}", limits::NAME_CHARS_MAX)]
+    #[error(
+        "a name has at most {} characters, this one has {length}",
+        limits::NAME_CHARS_MAX
+    )]
     TooLong { length: usize },
     #[error("`{found}` can't stand in a name: only a-z, 0-9 and `-` can")]
     Character { found: char },
@@ -44,8 +47,9 @@ impl FromStr for Name {
         if text.is_empty() {
             return Err(BadName::Empty);
         }
-        if let Some(found) =
-            text.chars().find(|&c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+        if let Some(found) = text
+            .chars()
+            .find(|&c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
         {
             return Err(BadName::Character { found });
         }
@@ -79,7 +83,8 @@ impl Selector {
     /// The text that an id has to start with, if this can be the start of one.
     pub fn id_start(&self, prefix: &str) -> Option<&str> {
         let digits = self.as_str().strip_prefix(prefix)?;
-        let right = !digits.is_empty() && digits.bytes().all(|b| crate::text::hex_digit(b).is_some());
+        let right =
+            !digits.is_empty() && digits.bytes().all(|b| crate::text::hex_digit(b).is_some());
         right.then_some(self.as_str())
     }
 }

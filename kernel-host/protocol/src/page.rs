@@ -18,7 +18,10 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { limit: limits::PAGE_ITEMS_DEFAULT, after: None }
+        Self {
+            limit: limits::PAGE_ITEMS_DEFAULT,
+            after: None,
+        }
     }
 }
 

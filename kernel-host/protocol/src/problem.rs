@@ -117,6 +117,9 @@ pub struct Problem {
     /// Names this request in the node's log.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// The methods that the path knows, if that was the problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
 }
 
 /// What most refusals can promise.
@@ -133,6 +136,7 @@ impl Problem {
             advice: advice.into(),
             lost: NOTHING_CHANGED.to_owned(),
             request_id: None,
+            allow: None,
         }
     }
 

@@ -27,7 +27,12 @@ pub enum Command {
     DeleteImage(Name),
     ShowBlob(Digest),
     /// The next piece of a blob of `size` bytes; the first one begins it.
-    PutBlob { digest: Digest, size: u64, offset: u64, bytes: Vec<u8> },
+    PutBlob {
+        digest: Digest,
+        size: u64,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
 }
 
 /// How to stop a VM.
@@ -52,7 +57,10 @@ pub struct Request {
 
 impl From<Command> for Request {
     fn from(command: Command) -> Self {
-        Self { command, retry: None }
+        Self {
+            command,
+            retry: None,
+        }
     }
 }
 
@@ -60,8 +68,10 @@ impl From<Command> for Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Vms(Page<Vm>),
-    /// As it is, or as it became.
+    /// As it is.
     Vm(Vm),
+    /// As it became by an action that was accepted and goes on.
+    VmAccepted(Vm),
     VmCreated(Vm),
     /// Its last state: `deleting` until its process has ended.
     VmDeleted(Vm),
@@ -102,7 +112,11 @@ impl FromStr for RetryKey {
     fn from_str(text: &str) -> Result<Self, BadRetryKey> {
         let right = (1..=limits::RETRY_KEY_CHARS_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if right { Ok(Self(text.to_owned())) } else { Err(BadRetryKey) }
+        if right {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadRetryKey)
+        }
     }
 }
 

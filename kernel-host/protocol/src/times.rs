@@ -66,7 +66,11 @@ fn date_of(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
 }
@@ -76,7 +80,10 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = date_of(self.0 / DAY_MS);
         let ms = self.0 % DAY_MS;
         let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )?;
         write!(f, ".{:03}Z", ms % 1000)
     }
 }
@@ -84,7 +91,8 @@ impl fmt::Display for Timestamp {
 /// The digits at `range`, as a number.
 fn number(text: &[u8], range: std::ops::Range<usize>) -> Option<u64> {
     text.get(range)?.iter().try_fold(0, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + u64::from(byte - b'0'))
     })
 }
 
@@ -93,7 +101,11 @@ fn parse_utc(text: &[u8]) -> Option<u64> {
     if !text.is_ascii() || marks.iter().any(|&(at, mark)| text.get(at) != Some(&mark)) {
         return None;
     }
-    let (year, month, day) = (number(text, 0..4)?, number(text, 5..7)?, number(text, 8..10)?);
+    let (year, month, day) = (
+        number(text, 0..4)?,
+        number(text, 5..7)?,
+        number(text, 8..10)?,
+    );
     let (hour, minute) = (number(text, 11..13)?, number(text, 14..16)?);
     let second = number(text, 17..19)?;
     let in_range = year >= 1970
@@ -109,7 +121,10 @@ fn parse_utc(text: &[u8]) -> Option<u64> {
         b"Z" => 0,
         [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => {
             let mut three = [b'0'; 3];
-            three.iter_mut().zip(digits).for_each(|(to, from)| *to = *from);
+            three
+                .iter_mut()
+                .zip(digits)
+                .for_each(|(to, from)| *to = *from);
             number(digits, 0..digits.len())?;
             number(&three, 0..3)?
         }
@@ -125,7 +140,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, BadTimestamp> {
         parse_utc(text.as_bytes())
             .map(Self)
-            .ok_or_else(|| BadTimestamp { text: crate::limits::shortened(text, 40) })
+            .ok_or_else(|| BadTimestamp {
+                text: crate::limits::shortened(text, 40),
+            })
     }
 }
 

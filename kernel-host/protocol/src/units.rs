@@ -31,8 +31,12 @@ const TIB: u64 = 1 << 40;
 
 /// Largest first.
 const BINARY: [(&str, u64); 4] = [("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
-const DECIMAL: [(&str, u64); 4] =
-    [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
+const DECIMAL: [(&str, u64); 4] = [
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
 
 impl ByteCount {
     pub const ZERO: Self = Self(0);
@@ -97,7 +101,9 @@ impl std::iter::Sum for ByteCount {
 
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = BINARY.iter().find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
+        let exact = BINARY
+            .iter()
+            .find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
         match exact {
             Some((unit, size)) => f.pad(&format!("{}{unit}", self.0 / size)),
             None => f.pad(&format!("{}B", self.0)),
@@ -129,19 +135,29 @@ fn unit_size(unit: &str) -> Result<u64, BadByteCount> {
     if unit.is_empty() || unit == "B" {
         return Ok(1);
     }
-    if let Some((_, size)) = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == unit) {
+    if let Some((_, size)) = BINARY
+        .iter()
+        .chain(&DECIMAL)
+        .find(|(name, _)| *name == unit)
+    {
         return Ok(*size);
     }
     let unit = crate::limits::shortened(unit, 16);
     if matches!(unit.as_str(), "K" | "M" | "G" | "T" | "k" | "m" | "g" | "t") {
-        return Err(BadByteCount::Unclear { unit: unit.to_ascii_uppercase() });
+        return Err(BadByteCount::Unclear {
+            unit: unit.to_ascii_uppercase(),
+        });
     }
     Err(BadByteCount::Unit { unit })
 }
 
 impl serde::Serialize for ByteCount {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        if out.is_human_readable() { out.collect_str(self) } else { out.serialize_u64(self.0) }
+        if out.is_human_readable() {
+            out.collect_str(self)
+        } else {
+            out.serialize_u64(self.0)
+        }
     }
 }
 

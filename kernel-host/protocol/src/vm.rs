@@ -151,8 +151,24 @@ impl NewVm {
     }
 
     pub fn spec(self) -> (Name, VmSpec) {
-        let Self { name, image, vcpus, memory, cmdline, disk } = self;
-        (name, VmSpec { image, vcpus, memory, cmdline, disk })
+        let Self {
+            name,
+            image,
+            vcpus,
+            memory,
+            cmdline,
+            disk,
+        } = self;
+        (
+            name,
+            VmSpec {
+                image,
+                vcpus,
+                memory,
+                cmdline,
+                disk,
+            },
+        )
     }
 }
 

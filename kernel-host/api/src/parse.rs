@@ -1,0 +1,387 @@
+//! Requests to calls.
+//!
+//! Does:      finds the route, checks parameters, key, media type and body, and makes the `Call`.
+//! Does not:  look anything up: whether a VM exists is the cloud's to say.
+//! Trusts:    nobody.
+//! Start at:  `parse`. Before the body is read, `body_max` says how much of it to take.
+
+use crate::{
+    Call, RequestHead, json,
+    route::{Body, Operation, Param, ParamKind, ROUTES, Route},
+    schema::Schema,
+    target::Target,
+};
+use protocol::{
+    Code, Command, Digest, Hasher, Name, NewImage, NewVm, PageRequest, Problem, Request, RetryKey,
+    Selector, StopRequest, limits, nearest,
+};
+use std::{fmt::Display, str::FromStr};
+
+/// The most bytes of body that this request may have. A problem here means: don't read the body.
+pub fn body_max(head: &RequestHead<'_>) -> Result<usize, Problem> {
+    let target = Target::parse(head.target)?;
+    let (route, _) = find(head.method, &target.path)?;
+    let most = route.body.bytes_max();
+    match head.content_length {
+        Some(length) if length > most as u64 => Err(too_large(most)),
+        _ => Ok(most),
+    }
+}
+
+/// A body went past its maximum.
+pub fn too_large(most: usize) -> Problem {
+    if most == 0 {
+        let detail = "This request takes no body";
+        return Problem::new(Code::TooLarge, detail, "Send it without a body");
+    }
+    let advice = if most == limits::CHUNK_BYTES_MAX {
+        "Send the blob in smaller pieces"
+    } else {
+        "Large things are sent as blobs: PUT /v1/blobs/{sha256}"
+    };
+    Problem::new(
+        Code::TooLarge,
+        format!("The body has more than {most} bytes"),
+        advice,
+    )
+}
+
+/// What a request asks. `body` is whole.
+pub fn parse(head: &RequestHead<'_>, body: Vec<u8>) -> Result<Call, Problem> {
+    let target = Target::parse(head.target)?;
+    let (route, values) = find(head.method, &target.path)?;
+    if body.len() > route.body.bytes_max() {
+        return Err(too_large(route.body.bytes_max()));
+    }
+    check_media_type(route, head, &body)?;
+    let query = Query::check(route, &target.query)?;
+    let retry = retry(route, head, &target, &body)?;
+    let value = values.first().copied().unwrap_or("");
+    let cloud = |command| {
+        Ok(Call::Cloud(Request {
+            command,
+            retry: retry.clone(),
+        }))
+    };
+    match route.operation {
+        Operation::Home => Ok(Call::Home),
+        Operation::OpenApi => Ok(Call::OpenApi),
+        Operation::ShowNode => Ok(Call::ShowNode),
+        Operation::PowerOff => Ok(Call::PowerOff),
+        Operation::Reboot => Ok(Call::Reboot),
+        Operation::ListImages => cloud(Command::ListImages(query.page()?)),
+        Operation::ShowImage => cloud(Command::ShowImage(word("name", value)?)),
+        Operation::DeleteImage => cloud(Command::DeleteImage(word("name", value)?)),
+        Operation::CreateImage => cloud(Command::CreateImage(new_image(&body)?)),
+        Operation::ShowBlob => cloud(Command::ShowBlob(word("sha256", value)?)),
+        Operation::PutBlob => cloud(Command::PutBlob {
+            digest: word::<Digest>("sha256", value)?,
+            size: query.count("size")?.unwrap_or(0),
+            offset: query.count("offset")?.unwrap_or(0),
+            bytes: body,
+        }),
+        Operation::ListVms => cloud(Command::ListVms(query.page()?)),
+        Operation::CreateVm => cloud(Command::CreateVm(new_vm(&body)?)),
+        Operation::ShowVm => cloud(Command::ShowVm(vm(value)?)),
+        Operation::DeleteVm => cloud(Command::DeleteVm(vm(value)?)),
+        Operation::StartVm => cloud(Command::StartVm(vm(value)?)),
+        Operation::StopVm => cloud(Command::StopVm(vm(value)?, stop_request(&body)?)),
+        Operation::ResetVm => cloud(Command::ResetVm(vm(value)?)),
+        Operation::Console if !head.websocket => Err(upgrade_needed(value)),
+        Operation::Console => {
+            let (since, take) = (query.count("since")?, query.flag("take")?);
+            Ok(Call::Console {
+                vm: vm(value)?,
+                since,
+                take,
+            })
+        }
+        Operation::ConsoleLog => Ok(Call::ConsoleLog { vm: vm(value)? }),
+    }
+}
+
+/// The route and the values of its braces. `HEAD` is answered as `GET` without the body.
+fn find<'p>(method: &str, path: &'p str) -> Result<(&'static Route, Vec<&'p str>), Problem> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        if let Some(values) = route.matches(path) {
+            if route.method == method {
+                return Ok((route, values));
+            }
+            allowed.push(route.method);
+        }
+    }
+    if allowed.is_empty() {
+        Err(unknown_path(path))
+    } else {
+        Err(wrong_method(method, &allowed))
+    }
+}
+
+fn unknown_path(path: &str) -> Problem {
+    let shown = limits::shortened(path, 100);
+    let advice = match nearest_path(path) {
+        Some(near) => format!("Did you mean {near}? GET /v1/openapi.json lists all paths"),
+        None => "GET /v1/openapi.json lists all paths".to_owned(),
+    };
+    Problem::new(
+        Code::UnknownPath,
+        format!("There is nothing at {shown}"),
+        advice,
+    )
+}
+
+/// The pattern whose fixed words are nearest, with the braces filled from the path.
+fn nearest_path(path: &str) -> Option<String> {
+    let given: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    let filled: Vec<String> = ROUTES
+        .iter()
+        .filter(|route| route.pattern.split('/').count() == given.len())
+        .map(|route| {
+            let words = route.pattern.split('/').zip(&given);
+            let words = words.map(|(wanted, &given)| {
+                if wanted.starts_with('{') && !given.is_empty() {
+                    given
+                } else {
+                    wanted
+                }
+            });
+            words.collect::<Vec<_>>().join("/")
+        })
+        .collect();
+    let shorter = path.trim_end_matches('/');
+    if let Some(same) = filled.iter().find(|near| near.as_str() == shorter) {
+        return Some(same.clone());
+    }
+    nearest(path, filled.iter().map(String::as_str)).map(str::to_owned)
+}
+
+fn wrong_method(method: &str, allowed: &[&str]) -> Problem {
+    let shown = limits::shortened(method, 20);
+    let allowed = allowed.join(", ");
+    let detail = format!("This path does not know {shown}; it knows {allowed}");
+    let mut problem = Problem::new(Code::WrongMethod, detail, format!("Use {allowed}"));
+    problem.allow = Some(allowed);
+    problem
+}
+
+fn upgrade_needed(vm: &str) -> Problem {
+    let vm = limits::shortened(vm, limits::NAME_CHARS_MAX);
+    Problem::new(
+        Code::UpgradeNeeded,
+        "The console speaks WebSocket, and this request does not ask for it",
+        format!("Use: luc vm console {vm}, or read GET /v1/vms/{vm}/console/log"),
+    )
+}
+
+fn check_media_type(route: &Route, head: &RequestHead<'_>, body: &[u8]) -> Result<(), Problem> {
+    let wanted = match route.body {
+        Body::None => return Ok(()),
+        Body::Json { optional: true, .. } if body.is_empty() => return Ok(()),
+        Body::Json { .. } => "application/json",
+        Body::Bytes => "application/octet-stream",
+    };
+    let said = head.content_type.unwrap_or("");
+    let kind = said.split(';').next().unwrap_or("").trim();
+    if kind.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    let said = if said.is_empty() {
+        "nothing".to_owned()
+    } else {
+        limits::shortened(said, 60)
+    };
+    let detail = format!("Content-Type says {said}; this path takes {wanted}");
+    Err(Problem::new(
+        Code::MediaType,
+        detail,
+        format!("Send Content-Type: {wanted}"),
+    ))
+}
+
+/// The client's key, and the digest of all that it stands for. Pieces of blobs need none: they
+/// may be sent again as they are.
+fn retry(
+    route: &Route,
+    head: &RequestHead<'_>,
+    target: &Target,
+    body: &[u8],
+) -> Result<Option<(RetryKey, Digest)>, Problem> {
+    let Some(text) = head.idempotency_key else {
+        return Ok(None);
+    };
+    let key: RetryKey = text.parse().map_err(|error: protocol::BadRetryKey| {
+        let detail = format!("Idempotency-Key: {error}");
+        Problem::new(
+            Code::BadValue,
+            detail,
+            "Send a random UUID, or leave the header out",
+        )
+    })?;
+    if !route.changes_something() || route.operation == Operation::PutBlob {
+        return Ok(None);
+    }
+    let mut hasher = Hasher::new();
+    for part in [head.method, &target.path] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(body);
+    Ok(Some((key, hasher.finish())))
+}
+
+/// A value out of a path.
+fn word<T: FromStr>(what: &str, text: &str) -> Result<T, Problem>
+where
+    T::Err: Display,
+{
+    text.parse().map_err(|error: T::Err| {
+        let shown = limits::shortened(text, 80);
+        let detail = format!("`{shown}` in the path is no {what}: {error}");
+        Problem::new(
+            Code::BadValue,
+            detail,
+            "Check the spelling; lists show what exists",
+        )
+    })
+}
+
+fn vm(text: &str) -> Result<Selector, Problem> {
+    word("name or id of a VM", text)
+}
+
+fn new_vm(body: &[u8]) -> Result<NewVm, Problem> {
+    json::read(body, Schema::NewVm)
+}
+
+fn new_image(body: &[u8]) -> Result<NewImage, Problem> {
+    json::read(body, Schema::NewImage)
+}
+
+fn stop_request(body: &[u8]) -> Result<StopRequest, Problem> {
+    if body.is_empty() {
+        return Ok(StopRequest::default());
+    }
+    json::read(body, Schema::StopRequest)
+}
+
+/// Checked query parameters: only known ones, none twice.
+struct Query<'q> {
+    route: &'static Route,
+    pairs: &'q [(String, String)],
+}
+
+impl<'q> Query<'q> {
+    fn check(route: &'static Route, pairs: &'q [(String, String)]) -> Result<Self, Problem> {
+        let known: Vec<&str> = route.query.iter().map(|param| param.name).collect();
+        for (index, (name, _)) in pairs.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                return Err(unknown_parameter(name, &known));
+            }
+            if pairs[..index].iter().any(|(before, _)| before == name) {
+                let detail = format!("The parameter `{name}` is there twice");
+                return Err(Problem::new(Code::BadRequest, detail, "Send it once"));
+            }
+        }
+        let query = Self { route, pairs };
+        match route
+            .query
+            .iter()
+            .find(|param| param.required && query.text(param.name).is_none())
+        {
+            Some(missing) => Err(Problem::new(
+                Code::BadRequest,
+                format!("The parameter `{}` is missing", missing.name),
+                format!(
+                    "Add ?{}=...: {}",
+                    missing.name,
+                    missing.summary.to_lowercase()
+                ),
+            )),
+            None => Ok(query),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<&'q str> {
+        self.pairs
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn param(&self, name: &str) -> Option<&'static Param> {
+        self.route.query.iter().find(|param| param.name == name)
+    }
+
+    fn count(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        let range = match self.param(name).map(|param| param.schema) {
+            Some(ParamKind::Count { least, most }) => least..=most,
+            _ => 0..=u64::MAX,
+        };
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text
+            .parse()
+            .ok()
+            .filter(|count| digits && range.contains(count))
+        {
+            Some(count) => Ok(Some(count)),
+            None => Err(bad_parameter(
+                name,
+                text,
+                &format!("a number from {} to {}", range.start(), range.end()),
+            )),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(text) => Err(bad_parameter(name, text, "true or false")),
+        }
+    }
+
+    fn page(&self) -> Result<PageRequest, Problem> {
+        let limit = self
+            .count("limit")?
+            .and_then(|limit| u32::try_from(limit).ok());
+        let after = match self.text("after") {
+            None => None,
+            Some(text) => {
+                let name = text.parse::<Name>();
+                Some(name.map_err(|_| bad_parameter("after", text, "a name"))?)
+            }
+        };
+        Ok(PageRequest {
+            limit: limit.unwrap_or(limits::PAGE_ITEMS_DEFAULT),
+            after,
+        })
+    }
+}
+
+fn bad_parameter(name: &str, text: &str, wanted: &str) -> Problem {
+    let shown = limits::shortened(text, 60);
+    let detail = format!("The parameter `{name}` is `{shown}`; wanted {wanted}");
+    Problem::new(Code::BadValue, detail, format!("Give {wanted}"))
+}
+
+fn unknown_parameter(name: &str, known: &[&str]) -> Problem {
+    let shown = limits::shortened(name, 60);
+    let advice = if known.is_empty() {
+        "This path takes no parameters".to_owned()
+    } else {
+        match nearest(name, known.iter().copied()) {
+            Some(near) => format!("Did you mean `{near}`?"),
+            None => format!("It takes: {}", known.join(", ")),
+        }
+    };
+    Problem::new(
+        Code::BadRequest,
+        format!("Unknown parameter `{shown}`"),
+        advice,
+    )
+}

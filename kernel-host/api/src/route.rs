@@ -1,0 +1,286 @@
+//! Every route, once.
+//!
+//! Does:      method, path, parameters, body, answer and possible refusals of each operation; the
+//!            parser, the OpenAPI document and the tests all read this table.
+//! Start at:  `ROUTES`.
+
+use crate::schema::Schema;
+use protocol::{Code, limits};
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Home,
+    OpenApi,
+    ShowNode,
+    PowerOff,
+    Reboot,
+    ListImages,
+    CreateImage,
+    ShowImage,
+    DeleteImage,
+    ShowBlob,
+    PutBlob,
+    ListVms,
+    CreateVm,
+    ShowVm,
+    DeleteVm,
+    StartVm,
+    StopVm,
+    ResetVm,
+    Console,
+    ConsoleLog,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    None,
+    /// JSON, which may be absent if the flag says so.
+    Json {
+        schema: Schema,
+        optional: bool,
+    },
+    /// Raw bytes of a blob.
+    Bytes,
+}
+
+impl Body {
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Json { .. } => limits::BODY_BYTES_MAX,
+            Self::Bytes => limits::CHUNK_BYTES_MAX,
+        }
+    }
+}
+
+/// What a route answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    Json(Schema),
+    /// OpenAPI's own format.
+    Document,
+    Text,
+    WebSocket,
+}
+
+/// A query parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    pub name: &'static str,
+    pub schema: ParamKind,
+    pub required: bool,
+    pub summary: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamKind {
+    Count { least: u64, most: u64 },
+    Name,
+    Flag,
+}
+
+/// One operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub method: &'static str,
+    /// Segments in braces match anything.
+    pub pattern: &'static str,
+    pub operation: Operation,
+    pub id: &'static str,
+    pub tag: &'static str,
+    pub summary: &'static str,
+    pub query: &'static [Param],
+    pub body: Body,
+    pub status: u16,
+    pub answers: Answers,
+    pub refusals: &'static [Code],
+}
+
+const LIST: &[Param] = &[
+    Param {
+        name: "limit",
+        schema: ParamKind::Count {
+            least: 1,
+            most: limits::PAGE_ITEMS_MAX as u64,
+        },
+        required: false,
+        summary: "Most items of this page",
+    },
+    Param {
+        name: "after",
+        schema: ParamKind::Name,
+        required: false,
+        summary: "Start behind this name: the `next` of the page before",
+    },
+];
+
+const PIECE: &[Param] = &[
+    Param {
+        name: "offset",
+        schema: ParamKind::Count {
+            least: 0,
+            most: limits::BLOB_BYTES_MAX.get(),
+        },
+        required: true,
+        summary: "Where this piece starts",
+    },
+    Param {
+        name: "size",
+        schema: ParamKind::Count {
+            least: 1,
+            most: limits::BLOB_BYTES_MAX.get(),
+        },
+        required: true,
+        summary: "Bytes of the whole blob",
+    },
+];
+
+const CONSOLE: &[Param] = &[
+    Param {
+        name: "since",
+        schema: ParamKind::Count {
+            least: 0,
+            most: i64::MAX as u64,
+        },
+        required: false,
+        summary: "Console bytes the client has already",
+    },
+    Param {
+        name: "take",
+        schema: ParamKind::Flag,
+        required: false,
+        summary: "Become the writer even if there is one",
+    },
+];
+
+const fn json(schema: Schema) -> Body {
+    Body::Json {
+        schema,
+        optional: false,
+    }
+}
+
+const STOP: Body = Body::Json {
+    schema: Schema::StopRequest,
+    optional: true,
+};
+
+use Answers::{Document, Json, Text, WebSocket};
+use Code::{
+    Ambiguous, BlobMissing, Busy, DigestMismatch, GoingDown, InUse, LimitReached, NameTaken,
+    NoCapacity, NoKvm, NotFound, UpgradeNeeded, WrongOffset, WrongState,
+};
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal $op:ident $id:literal $tag:literal $query:ident
+        ($body:expr) => $status:literal $answers:expr, $refusals:expr; $summary:literal;)+) => {
+        &[$(Route {
+            method: stringify!($method),
+            pattern: $pattern,
+            operation: Operation::$op,
+            id: $id,
+            tag: $tag,
+            summary: $summary,
+            query: $query,
+            body: $body,
+            status: $status,
+            answers: $answers,
+            refusals: &$refusals,
+        },)+]
+    };
+}
+
+const NONE: &[Param] = &[];
+use Body::None as Empty;
+
+/// All routes. Malformed requests are refused everywhere, so `refusals` names only the rest.
+#[rustfmt::skip] // one route, three lines
+pub const ROUTES: &[Route] = routes! {
+    GET "/" Home "home" "node" NONE (Empty)
+        => 200 Text, [];
+        "Says what this is";
+    GET "/v1/openapi.json" OpenApi "openapi" "node" NONE (Empty)
+        => 200 Document, [];
+        "This description";
+    GET "/v1/node" ShowNode "showNode" "node" NONE (Empty)
+        => 200 Json(Schema::Node), [];
+        "Shows the node: state, addresses, memory, boot timeline, own processes";
+    POST "/v1/node/poweroff" PowerOff "powerOffNode" "node" NONE (Empty)
+        => 202 Json(Schema::PowerReply), [GoingDown];
+        "Ends all VMs and switches the node off";
+    POST "/v1/node/reboot" Reboot "rebootNode" "node" NONE (Empty)
+        => 202 Json(Schema::PowerReply), [GoingDown];
+        "Ends all VMs and boots the node again";
+    GET "/v1/images" ListImages "listImages" "images" LIST (Empty)
+        => 200 Json(Schema::ImagePage), [];
+        "Lists images by name";
+    POST "/v1/images" CreateImage "createImage" "images" NONE (json(Schema::NewImage))
+        => 201 Json(Schema::Image), [NameTaken, BlobMissing, LimitReached];
+        "Names blobs that are on the node as an image";
+    GET "/v1/images/{name}" ShowImage "showImage" "images" NONE (Empty)
+        => 200 Json(Schema::Image), [NotFound];
+        "Shows an image";
+    DELETE "/v1/images/{name}" DeleteImage "deleteImage" "images" NONE (Empty)
+        => 200 Json(Schema::Image), [NotFound, InUse];
+        "Deletes an image, and its blobs if no other image uses them";
+    GET "/v1/blobs/{sha256}" ShowBlob "showBlob" "images" NONE (Empty)
+        => 200 Json(Schema::Blob), [NotFound];
+        "Shows how much of a blob is on the node";
+    PUT "/v1/blobs/{sha256}" PutBlob "putBlob" "images" PIECE (Body::Bytes)
+        => 200 Json(Schema::Blob), [WrongOffset, DigestMismatch, LimitReached, NoCapacity];
+        "Sends the next piece of a blob; pieces may be sent again";
+    GET "/v1/vms" ListVms "listVms" "vms" LIST (Empty)
+        => 200 Json(Schema::VmPage), [];
+        "Lists virtual machines by name";
+    POST "/v1/vms" CreateVm "createVm" "vms" NONE (json(Schema::NewVm))
+        => 202 Json(Schema::Vm), [NotFound, NameTaken, LimitReached, NoCapacity, NoKvm];
+        "Makes a virtual machine and starts it";
+    GET "/v1/vms/{vm}" ShowVm "showVm" "vms" NONE (Empty)
+        => 200 Json(Schema::Vm), [NotFound, Ambiguous];
+        "Shows a virtual machine";
+    DELETE "/v1/vms/{vm}" DeleteVm "deleteVm" "vms" NONE (Empty)
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous];
+        "Ends a virtual machine by force and deletes it";
+    POST "/v1/vms/{vm}/start" StartVm "startVm" "vms" NONE (Empty)
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState, NoCapacity];
+        "Starts a stopped or failed virtual machine";
+    POST "/v1/vms/{vm}/stop" StopVm "stopVm" "vms" NONE (STOP)
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState];
+        "Presses the power button; by force if asked";
+    POST "/v1/vms/{vm}/reset" ResetVm "resetVm" "vms" NONE (Empty)
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState];
+        "Resets a running virtual machine";
+    GET "/v1/vms/{vm}/console" Console "openConsole" "vms" CONSOLE (Empty)
+        => 101 WebSocket, [NotFound, Ambiguous, UpgradeNeeded, Busy];
+        "Opens the serial console; binary frames are its bytes, scrollback first";
+    GET "/v1/vms/{vm}/console/log" ConsoleLog "showConsoleLog" "vms" NONE (Empty)
+        => 200 Text, [NotFound, Ambiguous];
+        "The console's scrollback";
+};
+
+impl Route {
+    /// Whether a caller may name the request with an `Idempotency-Key`.
+    pub fn changes_something(&self) -> bool {
+        self.method != "GET"
+    }
+
+    /// The values of the braces, if the path fits.
+    pub fn matches<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
+        let mut found = Vec::new();
+        let mut segments = path.split('/');
+        for wanted in self.pattern.split('/') {
+            let segment = segments.next()?;
+            if wanted.starts_with('{') {
+                if segment.is_empty() {
+                    return None;
+                }
+                found.push(segment);
+            } else if wanted != segment {
+                return None;
+            }
+        }
+        segments.next().is_none().then_some(found)
+    }
+}

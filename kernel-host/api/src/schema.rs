@@ -1,0 +1,314 @@
+//! The shape of every API object, once, for OpenAPI and for error messages.
+//!
+//! Does:      names fields, kinds and meanings; a test holds real values against them.
+//! Start at:  `Schema::shape`.
+
+use protocol::{Code, VmState, limits};
+use serde_json::{Value, json};
+
+/// An API object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    Node,
+    BootStage,
+    NodeAddress,
+    NodeMemory,
+    KvmStatus,
+    ProcessUse,
+    PowerReply,
+    NewImage,
+    Image,
+    BlobRef,
+    ImagePage,
+    Blob,
+    NewVm,
+    Vm,
+    VmSpec,
+    VmStage,
+    VmPage,
+    StopRequest,
+    Problem,
+}
+
+/// What stands in a field.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Name,
+    Id(&'static str),
+    Sha256,
+    Bytes,
+    Time,
+    Count,
+    Flag,
+    Choice(&'static [&'static str]),
+    Object(Schema),
+    List(Schema),
+    Counters,
+}
+
+/// Whether a field must be there, and may be null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Always,
+    /// There, and perhaps null.
+    Nullable,
+    /// May be left out.
+    Optional,
+}
+
+struct Field(&'static str, Kind, Presence, &'static str);
+
+use Kind::{Bytes, Choice, Count, Counters, Flag, Id, List, Name, Object, Sha256, Text, Time};
+use Presence::{Always, Nullable, Optional};
+
+const VM_STATES: &[&str] = &{
+    let mut names = [""; VmState::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = VmState::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+const CODES: &[&str] = &{
+    let mut names = [""; Code::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Code::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+const NODE_STATES: &[&str] = &["starting", "ready", "degraded", "going_down"];
+const STAGES: &[&str] = &["asked", "vmm_started", "guest_running", "first_output"];
+const DISK_USES: &[&str] = &["read_only", "private", "none"];
+
+impl Schema {
+    pub const ALL: &[Self] = &[
+        Self::Node,
+        Self::BootStage,
+        Self::NodeAddress,
+        Self::NodeMemory,
+        Self::KvmStatus,
+        Self::ProcessUse,
+        Self::PowerReply,
+        Self::NewImage,
+        Self::Image,
+        Self::BlobRef,
+        Self::ImagePage,
+        Self::Blob,
+        Self::NewVm,
+        Self::Vm,
+        Self::VmSpec,
+        Self::VmStage,
+        Self::VmPage,
+        Self::StopRequest,
+        Self::Problem,
+    ];
+
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// Names of its fields.
+    pub fn fields(self) -> Vec<&'static str> {
+        self.shape()
+            .into_iter()
+            .map(|Field(name, ..)| name)
+            .collect()
+    }
+
+    #[rustfmt::skip] // keeps the columns
+    fn shape(self) -> Vec<Field> {
+        match self {
+            Self::Node => vec![
+                Field("id",         Id("node"),               Always,   "Never changes"),
+                Field("name",       Text,                     Always,   "Host name"),
+                Field("version",    Text,                     Always,   "Of LUC OS"),
+                Field("kernel",     Text,                     Always,   "Release of the Linux kernel"),
+                Field("state",      Choice(NODE_STATES),      Always,   "`ready` takes work"),
+                Field("reason",     Text,                     Nullable, "Why, if the state is not `ready`"),
+                Field("addresses",  List(Self::NodeAddress),  Always,   "Where it is reached"),
+                Field("now",        Time,                     Always,   "Its own wall clock"),
+                Field("uptime_ms",  Count,                    Always,   "Since its kernel started"),
+                Field("timeline",   List(Self::BootStage),    Always,   "Steps of the boot"),
+                Field("cpus",       Count,                    Always,   "Logical CPUs"),
+                Field("memory",     Object(Self::NodeMemory), Always,   "Memory"),
+                Field("kvm",        Object(Self::KvmStatus),  Always,   "Whether VMs can run"),
+                Field("vms",        Count,                    Always,   "VMs in its list"),
+                Field("images",     Count,                    Always,   "Images"),
+                Field("processes",  List(Self::ProcessUse),   Always,   "What LUC OS itself uses"),
+                Field("counters",   Counters,                 Always,   "Since the node process started"),
+            ],
+            Self::BootStage => vec![
+                Field("stage",      Text,                     Always,   "Name of the step"),
+                Field("at_ms",      Count,                    Always,   "Milliseconds of the kernel's clock"),
+            ],
+            Self::NodeAddress => vec![
+                Field("nic",        Text,                     Always,   "Network card"),
+                Field("address",    Text,                     Always,   "Address/prefix length"),
+                Field("gateway",    Text,                     Nullable, "Default router"),
+            ],
+            Self::NodeMemory => vec![
+                Field("total",      Bytes,                    Always,   "All"),
+                Field("available",  Bytes,                    Always,   "Free by the kernel's account"),
+                Field("for_guests", Bytes,                    Always,   "For VMs and images together"),
+                Field("reserved",   Bytes,                    Always,   "Promised of that"),
+            ],
+            Self::KvmStatus => vec![
+                Field("usable",     Flag,                     Always,   "A virtual CPU really ran"),
+                Field("detail",     Text,                     Nullable, "Why not, and what to do"),
+            ],
+            Self::ProcessUse => vec![
+                Field("name",       Text,                     Always,   "Role"),
+                Field("pid",        Count,                    Always,   "Process id"),
+                Field("resident",   Bytes,                    Always,   "Memory in RAM"),
+                Field("open_files", Count,                    Always,   "File descriptors"),
+            ],
+            Self::PowerReply => vec![
+                Field("node",       Id("node"),               Always,   "Which node"),
+                Field("state",      Choice(NODE_STATES),      Always,   "`going_down`"),
+            ],
+            Self::NewImage => vec![
+                Field("name",       Name,                     Always,   "Not yet taken"),
+                Field("kernel",     Sha256,                   Always,   "A complete blob: bzImage"),
+                Field("initrd",     Sha256,                   Optional, "A complete blob"),
+                Field("disk",       Sha256,                   Optional, "A complete blob: raw disk"),
+                Field("cmdline",    Text,                     Optional, "Kernel arguments of all its VMs"),
+            ],
+            Self::Image => vec![
+                Field("name",       Name,                     Always,   "Its name"),
+                Field("kernel",     Object(Self::BlobRef),    Always,   "bzImage"),
+                Field("initrd",     Object(Self::BlobRef),    Nullable, "First root file system"),
+                Field("disk",       Object(Self::BlobRef),    Nullable, "Raw disk"),
+                Field("cmdline",    Text,                     Always,   "Kernel arguments of all its VMs"),
+                Field("size",       Bytes,                    Always,   "Of all parts"),
+                Field("created_at", Time,                     Always,   "When it was named"),
+                Field("vms",        Count,                    Always,   "VMs made from it"),
+            ],
+            Self::BlobRef => vec![
+                Field("digest",     Sha256,                   Always,   "Content address"),
+                Field("size",       Bytes,                    Always,   "Size"),
+            ],
+            Self::ImagePage => vec![
+                Field("items",      List(Self::Image),        Always,   "Sorted by name"),
+                Field("next",       Text,                     Nullable, "`after` of the next page"),
+            ],
+            Self::Blob => vec![
+                Field("digest",     Sha256,                   Always,   "Content address"),
+                Field("size",       Bytes,                    Always,   "When complete"),
+                Field("received",   Count,                    Always,   "The next offset to send"),
+                Field("complete",   Flag,                     Always,   "All here, digest checked"),
+            ],
+            Self::NewVm => vec![
+                Field("name",       Name,                     Always,   "Not yet taken"),
+                Field("image",      Name,                     Always,   "What it boots from"),
+                Field("vcpus",      Count,                    Optional, "1 to 8; 1 if absent"),
+                Field("memory",     Bytes,                    Optional, "128MiB if absent"),
+                Field("cmdline",    Text,                     Optional, "Kernel arguments behind the image's"),
+                Field("disk",       Choice(DISK_USES),        Optional, "How it uses the image's disk"),
+            ],
+            Self::Vm => vec![
+                Field("id",         Id("vm"),                 Always,   "Never given twice"),
+                Field("name",       Name,                     Always,   "Its name"),
+                Field("node",       Id("node"),               Always,   "Where it runs"),
+                Field("spec",       Object(Self::VmSpec),     Always,   "What it is made of"),
+                Field("state",      Choice(VM_STATES),        Always,   "Where it stands"),
+                Field("reason",     Text,                     Nullable, "Why, if that is not plain"),
+                Field("created_at", Time,                     Always,   "When it was asked for"),
+                Field("changed_at", Time,                     Always,   "When `state` last changed"),
+                Field("starts",     Count,                    Always,   "Monitor processes made for it"),
+                Field("resets",     Count,                    Always,   "Resets of its guest"),
+                Field("timeline",   List(Self::VmStage),      Always,   "Steps of the newest start"),
+            ],
+            Self::VmSpec => vec![
+                Field("image",      Name,                     Always,   "What it boots from"),
+                Field("vcpus",      Count,                    Always,   "Virtual CPUs"),
+                Field("memory",     Bytes,                    Always,   "Of the guest"),
+                Field("cmdline",    Text,                     Always,   "Kernel arguments behind the image's"),
+                Field("disk",       Choice(DISK_USES),        Always,   "How it uses the image's disk"),
+            ],
+            Self::VmStage => vec![
+                Field("stage",      Choice(STAGES),           Always,   "Name of the step"),
+                Field("at_ms",      Count,                    Always,   "Milliseconds after `asked`"),
+            ],
+            Self::VmPage => vec![
+                Field("items",      List(Self::Vm),           Always,   "Sorted by name"),
+                Field("next",       Text,                     Nullable, "`after` of the next page"),
+            ],
+            Self::StopRequest => vec![
+                Field("force",          Flag,                 Optional, "Don't ask the guest"),
+                Field("force_after_ms", Count,                Optional, "Ask, then force after this time"),
+            ],
+            Self::Problem => vec![
+                Field("type",       Text,                     Always,   "urn:luc:problem:<code>"),
+                Field("title",      Text,                     Always,   "Of the code"),
+                Field("status",     Count,                    Always,   "HTTP status"),
+                Field("detail",     Text,                     Always,   "What was tried, on what, why not"),
+                Field("code",       Choice(CODES),            Always,   "For programs to decide by"),
+                Field("advice",     Text,                     Always,   "What to do now"),
+                Field("lost",       Text,                     Always,   "What is certainly not lost"),
+                Field("request_id", Text,                     Nullable, "Names the request in the node's log"),
+                Field("allow",      Text,                     Optional, "Methods that the path knows"),
+            ],
+        }
+    }
+
+    /// As JSON Schema.
+    pub fn json(self) -> Value {
+        let mut properties = serde_json::Map::new();
+        let mut required = Vec::new();
+        for Field(name, kind, presence, summary) in self.shape() {
+            let mut schema = kind.json();
+            if presence != Always {
+                schema = json!({ "oneOf": [schema, { "type": "null" }] });
+            }
+            if presence != Optional {
+                required.push(name);
+            }
+            schema["description"] = summary.into();
+            properties.insert(name.to_owned(), schema);
+        }
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
+    }
+
+    pub fn reference(self) -> Value {
+        json!({ "$ref": format!("#/components/schemas/{}", self.name()) })
+    }
+}
+
+impl Kind {
+    fn json(self) -> Value {
+        match self {
+            Text => json!({ "type": "string" }),
+            Name => json!({
+                "type": "string",
+                "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+                "maxLength": limits::NAME_CHARS_MAX,
+            }),
+            Id(prefix) => {
+                json!({ "type": "string", "pattern": format!("^{prefix}-[0-9a-f]{{32}}$") })
+            }
+            Sha256 => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
+            Bytes => {
+                json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?$" })
+            }
+            Time => json!({ "type": "string", "format": "date-time" }),
+            Count => json!({ "type": "integer", "minimum": 0 }),
+            Flag => json!({ "type": "boolean" }),
+            Choice(words) => json!({ "type": "string", "enum": words }),
+            Object(schema) => schema.reference(),
+            List(schema) => json!({ "type": "array", "items": schema.reference() }),
+            Counters => json!({
+                "type": "object",
+                "additionalProperties": { "type": "integer", "minimum": 0 },
+            }),
+        }
+    }
+}
