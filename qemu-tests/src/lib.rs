@@ -8,5 +8,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod checks;
+pub mod command;
+pub mod folders;
 pub mod machine;
+pub mod packages;
+pub mod progress;
+pub mod scenario;
+pub mod scenarios;
+pub mod stages;
+pub mod story;
+pub mod supplies;
 pub mod wire;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::linux::{self, say};
+use guest::linux::{self, say};
 
 /// Input devices watched for a power button; QEMU and our machine have at most two.
 const INPUTS_MAX: usize = 8;

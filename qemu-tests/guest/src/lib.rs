@@ -10,6 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+
+pub mod linux;
+
 /// Begins the line that carries a token.
 pub const TOKEN_LINE: &str = "LUC-TOKEN ";
 /// Begins each line that the guest says about itself.

@@ -2,7 +2,7 @@
 //!
 //! Does:      mounts, loads modules, reads facts, switches off.
 //! Does not:  interpret anything; `behaviour` does.
-//! Bounds:    `guest::MODULES` is the whole list of modules there can be.
+//! Bounds:    reads small files of `/proc` whole.
 //! Trusts:    the kernel.
 //! Start at:  `mount_all`.
 
@@ -22,7 +22,7 @@ pub fn say(text: &str) {
     let now = clock_gettime(ClockId::Boottime);
     println!(
         "{}{:5}.{:03}] {text}",
-        guest::GUEST_LINE,
+        crate::GUEST_LINE,
         now.tv_sec,
         now.tv_nsec / 1_000_000
     );
@@ -41,7 +41,7 @@ pub fn mount_all() -> Result<(), String> {
     Ok(())
 }
 
-/// Loads one of `guest::MODULES` from the initrd.
+/// Loads a module from the initrd's `/lib/<name>.ko.xz`; loaded already is fine.
 pub fn load_module(name: &str) -> Result<(), String> {
     let path = format!("/lib/{name}.ko.xz");
     let file = fs::File::open(&path).map_err(|source| format!("opening {path}: {source}"))?;
@@ -51,14 +51,18 @@ pub fn load_module(name: &str) -> Result<(), String> {
     }
 }
 
+/// What `uname -r` says.
+#[must_use]
 pub fn kernel_release() -> String {
     uname().release().to_string_lossy().into_owned()
 }
 
+/// A small file, whole.
 pub fn read_text(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|source| format!("reading {path}: {source}"))
 }
 
+/// All memory that the kernel has.
 pub fn memory_kib() -> Result<u64, String> {
     let text = read_text("/proc/meminfo")?;
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -67,6 +71,7 @@ pub fn memory_kib() -> Result<u64, String> {
         .ok_or_else(|| "/proc/meminfo has no MemTotal".to_owned())
 }
 
+/// Processors that run.
 pub fn cpus() -> Result<usize, String> {
     let text = read_text("/proc/cpuinfo")?;
     Ok(text
@@ -83,6 +88,7 @@ pub fn has_virtualisation() -> Result<bool, String> {
         .any(|word| word == "svm" || word == "vmx"))
 }
 
+/// Switches the machine off.
 pub fn power_off() -> Result<(), String> {
     reboot(RebootCommand::PowerOff).map_err(|source| format!("power-off: {source}"))
 }

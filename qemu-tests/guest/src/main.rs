@@ -10,10 +10,9 @@
 #![forbid(unsafe_code)]
 
 mod behaviour;
-mod linux;
 
 use behaviour::Behaviour;
-use linux::say;
+use guest::linux::{self, say};
 
 fn main() {
     if let Err(problem) = live() {

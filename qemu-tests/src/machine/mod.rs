@@ -13,21 +13,23 @@ mod qmp;
 mod serial;
 mod shape;
 mod slots;
+mod spawner;
 
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 pub use qmp::Qmp;
-pub use serial::{Line, NoSuchLine, Serial};
+pub use serial::{Line, NoSuchLine, Observer, Serial};
 pub use shape::{Accel, Boot, Firmware, Nic, OVMF_CODE, OVMF_VARS, Shape, mac_text};
+pub use spawner::{command, spawn};
 
 /// How long QEMU may need to end after it was told to.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -88,7 +90,11 @@ pub struct Folders<'a> {
 
 impl Machine {
     /// Switches a machine on. Waits first until few enough others boot.
-    pub fn start(shape: Shape, folders: Folders<'_>) -> Result<Self, MachineError> {
+    pub fn start(
+        shape: Shape,
+        folders: Folders<'_>,
+        observer: Observer,
+    ) -> Result<Self, MachineError> {
         let boot_slot = slots::take();
         let failed = |said: String| MachineError::Start {
             name: shape.name.clone(),
@@ -112,16 +118,17 @@ impl Machine {
         let log = |end: &str| folders.logs.join(format!("{}.{end}", shape.name));
         let errors = log("qemu.txt");
         fs::write(log("command.txt"), format!("{QEMU} {arguments:?}\n")).map_err(text)?;
-        let mut child = Command::new(QEMU)
+        let mut command = spawner::command(QEMU);
+        command
             .args(&arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(&errors).map_err(text)?)
-            .spawn()
-            .map_err(text)?;
+            .stderr(fs::File::create(&errors).map_err(text)?);
+        let mut child = spawner::spawn(command).map_err(text)?;
         let started = Instant::now();
+        let serial_log = log("serial.txt");
         let connect = || -> io::Result<(Qmp, Serial)> {
-            let serial = Serial::accept(&serial_listener, &log("serial.txt"), started)?;
+            let serial = Serial::accept(&serial_listener, &serial_log, started, observer)?;
             Ok((Qmp::accept(&qmp_listener)?, serial))
         };
         match connect() {
@@ -216,14 +223,6 @@ impl Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.boot_slot = None;
-    }
-
-    /// Cuts the power and switches on again, with the same disks, variables and cards.
-    pub fn power_cycle(mut self, folders: Folders<'_>) -> Result<Self, MachineError> {
-        self.cut_power();
-        let shape = self.shape.clone();
-        drop(self);
-        Self::start(shape, folders)
     }
 
     /// Waits until the machine has switched itself off.

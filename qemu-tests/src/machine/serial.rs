@@ -52,6 +52,9 @@ pub struct NoSuchLine {
     pub log: String,
 }
 
+/// Called with each line as it comes, on the reading thread.
+pub type Observer = Box<dyn Fn(&Line) + Send>;
+
 /// A serial port that is read by its own thread.
 #[derive(Clone, Debug)]
 pub struct Serial {
@@ -76,7 +79,12 @@ struct State {
 
 impl Serial {
     /// Waits for QEMU to connect and starts to read. Time counts from `started`.
-    pub fn accept(listener: &UnixListener, log: &Path, started: Instant) -> io::Result<Self> {
+    pub fn accept(
+        listener: &UnixListener,
+        log: &Path,
+        started: Instant,
+        observer: Observer,
+    ) -> io::Result<Self> {
         super::wait_readable(listener, CONNECT_TIMEOUT)?;
         let (stream, _) = listener.accept()?;
         let file = File::create(log)?;
@@ -91,7 +99,7 @@ impl Serial {
         };
         std::thread::Builder::new()
             .name("serial".to_owned())
-            .spawn(move || shared.read_all(stream, file))?;
+            .spawn(move || shared.read_all(stream, file, &observer))?;
         Ok(serial)
     }
 
@@ -171,7 +179,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_all(&self, mut stream: UnixStream, mut log: File) {
+    fn read_all(&self, mut stream: UnixStream, mut log: File, observer: &Observer) {
         let mut bytes = vec![0; 16 * 1024];
         let mut logged = 0;
         loop {
@@ -181,6 +189,7 @@ impl Shared {
                 Err(_) => 0,
             };
             let mut state = self.lock();
+            let seen = state.count;
             if count == 0 {
                 state.end_line(self.started.elapsed());
                 state.ended = true;
@@ -188,8 +197,16 @@ impl Shared {
                 return;
             }
             state.take(&bytes[..count], self.started.elapsed());
+            let fresh: Vec<Line> = state
+                .lines
+                .iter()
+                .rev()
+                .take_while(|line| line.number >= seen)
+                .cloned()
+                .collect();
             drop(state);
             self.changed.notify_all();
+            fresh.iter().rev().for_each(observer);
             if logged < LOG_MAX && log.write_all(&bytes[..count]).is_ok() {
                 logged += count;
             }
@@ -264,7 +281,13 @@ mod tests {
         let machine = UnixStream::connect(path).unwrap();
         (
             machine,
-            Serial::accept(&listener, &folder.join("log"), Instant::now()).unwrap(),
+            Serial::accept(
+                &listener,
+                &folder.join("log"),
+                Instant::now(),
+                Box::new(|_| ()),
+            )
+            .unwrap(),
         )
     }
 
