@@ -194,7 +194,12 @@ pub fn send_start(socket: BorrowedFd<'_>, start: Start, fds: &[BorrowedFd<'_>]) 
     if !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(invalid("the descriptors don't fit beside the packet"));
     }
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        socket,
+        &[IoSlice::new(&bytes)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 

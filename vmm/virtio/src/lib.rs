@@ -1,3 +1,24 @@
-//! Virtio queues and devices: parse, act, complete.
+//! Virtio devices behind the modern PCI transport, as pure state machines.
+//!
+//! Does:      queues, block, console and entropy devices, PCI configuration space, MSI-X,
+//!            virtio-pci registers. Every device follows parse, act, complete.
+//! Does not:  know KVM, threads, sockets, files or clocks; the caller moves the bytes.
+//! Bounds:    see `ring` (descriptors per chain, chains per turn) and each device's header.
+//! Trusts:    nothing that the guest writes: registers, rings, descriptors and data are claims.
+//! Start at:  `pci::Function` (what a vCPU touches), then `Device` (what a queue kick runs).
 
 #![forbid(unsafe_code)]
+
+mod blk;
+mod console;
+mod device;
+pub mod fuzz;
+pub mod pci;
+mod ring;
+mod rng;
+
+pub use blk::{Block, Disk, DiskError, SECTOR_BYTES};
+pub use console::{Console, Sink};
+pub use device::{Device, Kind, Memory, Turn};
+pub use ring::{BadRing, CHAINS_PER_TURN_MAX, Chain, DESCRIPTORS_MAX, Done, Ring, Span};
+pub use rng::{Entropy, EntropySource};

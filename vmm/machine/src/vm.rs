@@ -1,0 +1,322 @@
+//! A machine: built once from a `Start` and its descriptors, then only run.
+//!
+//! Does:      creates VM, memory, interrupt controller, devices, vCPUs; loads the kernel.
+//! Does not:  run (`io_loop`), jail (`jail`), talk to the parent (`child`).
+//! Bounds:    those of `control::Start`, which `check` enforces.
+//! Trusts:    the parent for descriptors; kernel and initrd for nothing.
+//! Start at:  `Machine::build`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use virtio::pci::{Face, Function};
+use virtio::{Block, Console, Entropy, EntropySource, Memory};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::boot::{self, BootError};
+use crate::bus::Bus;
+use crate::console_stream::{ConsoleSink, Output};
+use crate::control::{
+    CMDLINE_MAX, DISKS_MAX, Entry, MEMORY_MAX_MIB, MEMORY_MIN_MIB, Start, VCPUS_MAX,
+};
+use crate::disk::FileDisk;
+use crate::layout::{EVENT_GSI, KVM_IDENTITY_MAP, KVM_TSS, SERIAL_GSI};
+use crate::legacy::{Power, SerialPort};
+use crate::memory::{self, MemoryError};
+use crate::slots::{Slots, window};
+use crate::vcpu::cpuid;
+use crate::vcpu::registers::{self, RegistersError};
+use crate::{acpi, slots};
+
+/// The interface that all of KVM has spoken since Linux 2.6.22.
+const KVM_API: i32 = 12;
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error("KVM speaks interface version {version}, not 12 (is this /dev/kvm?)")]
+    KvmVersion { version: i32 },
+    #[error("KVM lacks {what} (the host's kernel is too old)")]
+    KvmLacks { what: &'static str },
+    #[error("{what}")]
+    Kvm {
+        what: &'static str,
+        source: kvm_ioctls::Error,
+    },
+    #[error("{what}")]
+    Io {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("Disk {number}")]
+    Disk { number: usize, source: io::Error },
+    #[error("Writing ACPI tables")]
+    Acpi { source: vm_memory::GuestMemoryError },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Registers(#[from] RegistersError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+}
+
+/// The descriptors of a `Start`, by name.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) kvm: OwnedFd,
+    pub(crate) console: OwnedFd,
+    pub(crate) kernel: File,
+    pub(crate) initrd: Option<File>,
+    pub(crate) disks: Vec<File>,
+}
+
+/// Checks a `Start` and names its descriptors. The error says which field is wrong.
+pub(crate) fn check(start: &Start, fds: Vec<OwnedFd>) -> Result<Descriptors, String> {
+    let limit = |what: &str, value: u64, min: u64, max: u64| match value {
+        value if value < min || value > max => {
+            Err(format!("{what} is {value}; it must be {min} to {max}"))
+        }
+        _ => Ok(()),
+    };
+    limit("vcpus", u64::from(start.vcpus), 1, u64::from(VCPUS_MAX))?;
+    limit(
+        "memory_mib",
+        u64::from(start.memory_mib),
+        MEMORY_MIN_MIB.into(),
+        MEMORY_MAX_MIB.into(),
+    )?;
+    limit(
+        "the command line's length",
+        start.cmdline.len() as u64,
+        0,
+        CMDLINE_MAX as u64,
+    )?;
+    limit(
+        "the number of disks",
+        start.disks.len() as u64,
+        0,
+        DISKS_MAX as u64,
+    )?;
+    if start.cmdline.contains('\0') {
+        return Err("the command line contains a NUL".to_owned());
+    }
+    let wanted = 3 + usize::from(start.initrd) + start.disks.len();
+    if fds.len() != wanted {
+        return Err(format!(
+            "{} descriptors came, {wanted} are needed",
+            fds.len()
+        ));
+    }
+    let mut fds = fds.into_iter();
+    let mut next = || {
+        fds.next()
+            .ok_or_else(|| "a descriptor is missing".to_owned())
+    };
+    Ok(Descriptors {
+        kvm: next()?,
+        console: next()?,
+        kernel: File::from(next()?),
+        initrd: if start.initrd {
+            Some(File::from(next()?))
+        } else {
+            None
+        },
+        disks: (0..start.disks.len())
+            .map(|_| next().map(File::from))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Random bytes from the host's kernel.
+struct HostEntropy;
+
+impl EntropySource for HostEntropy {
+    fn fill(&mut self, buffer: &mut [u8]) -> bool {
+        let len = buffer.len();
+        rustix::rand::getrandom(buffer, rustix::rand::GetRandomFlags::empty())
+            .is_ok_and(|filled| filled == len)
+    }
+}
+
+/// A machine that is ready to run.
+pub(crate) struct Machine {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) console: Arc<Mutex<Function<Console<ConsoleSink>>>>,
+    pub(crate) console_used: Arc<AtomicBool>,
+    pub(crate) output: Arc<Output>,
+    pub(crate) memory: Memory,
+    pub(crate) vcpus: Vec<VcpuFd>,
+    pub(crate) entry: Entry,
+    /// Readable when the power switch or the bus has news.
+    pub(crate) wake: EventFd,
+    /// Readable when the guest has read all 8250 input.
+    pub(crate) serial_drained: EventFd,
+}
+
+impl Machine {
+    /// Builds it. The guest's kernel is loaded and the boot CPU stands at its entry.
+    pub(crate) fn build(
+        start: &Start,
+        kvm: OwnedFd,
+        kernel: &mut File,
+        initrd: Option<&mut File>,
+        disks: Vec<File>,
+    ) -> Result<Machine, BuildError> {
+        let kvm = open_kvm(kvm)?;
+        let vm = Arc::new(create_vm(&kvm)?);
+        let memory = memory::create(start.memory_mib)?;
+        memory::register(&vm, &memory)?;
+
+        let io = |what| move |source| BuildError::Io { what, source };
+        let output = Arc::new(Output::new().map_err(io("Creating the console's timer"))?);
+        let console_used = Arc::new(AtomicBool::new(false));
+        let sink = ConsoleSink {
+            output: Arc::clone(&output),
+            used: Arc::clone(&console_used),
+        };
+        let console = Arc::new(Mutex::new(Function::new(
+            Console::new(sink),
+            window(slots::CONSOLE_SLOT),
+        )));
+        let mut faces: Vec<Arc<Mutex<dyn Face>>> = vec![
+            console.clone(),
+            Arc::new(Mutex::new(Function::new(
+                Entropy::new(HostEntropy),
+                window(1),
+            ))),
+        ];
+        for (number, (file, spec)) in disks.into_iter().zip(&start.disks).enumerate() {
+            let disk = FileDisk::new(file, spec.read_only)
+                .map_err(|source| BuildError::Disk { number, source })?;
+            let block = Block::new(disk, &format!("disk{number}"));
+            faces.push(Arc::new(Mutex::new(Function::new(
+                block,
+                window(2 + number),
+            ))));
+        }
+        let slots =
+            Slots::new(Arc::clone(&vm), memory.clone(), faces).map_err(io("Creating doorbells"))?;
+        let slots = Arc::new(slots);
+
+        let wake = event().map_err(io("Creating an event"))?;
+        let serial_drained = event().map_err(io("Creating an event"))?;
+        let clone = |fd: &EventFd| fd.try_clone().map_err(io("Copying an event"));
+        let power = Arc::new(Power::new(clone(&wake)?, interrupt(&vm, EVENT_GSI)?));
+        let serial = SerialPort::new(
+            interrupt(&vm, SERIAL_GSI)?,
+            clone(&serial_drained)?,
+            Arc::clone(&output),
+            Arc::clone(&console_used),
+        );
+        let bus = Arc::new(Bus::new(serial, power, Arc::clone(&slots)));
+
+        let rsdp =
+            acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Acpi { source })?;
+        let mut source = boot::Source {
+            kernel,
+            initrd,
+            cmdline: &start.cmdline,
+            memory_mib: start.memory_mib,
+            rsdp,
+        };
+        let loaded = boot::load(&memory, &mut source)?;
+        let vcpus = create_vcpus(&kvm, &vm, start.vcpus)?;
+        if let Some(first) = vcpus.first() {
+            registers::enter_linux(first, &memory, loaded.entry)?;
+        }
+        Ok(Machine {
+            bus,
+            slots,
+            console,
+            console_used,
+            output,
+            memory,
+            vcpus,
+            entry: loaded.how,
+            wake,
+            serial_drained,
+        })
+    }
+}
+
+fn event() -> io::Result<EventFd> {
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
+}
+
+/// Takes a descriptor of `/dev/kvm`.
+pub(crate) fn open_kvm(fd: OwnedFd) -> Result<Kvm, BuildError> {
+    // SAFETY: `from_raw_fd` wants an open descriptor that nobody else owns.
+    // - `into_raw_fd` has just given up its ownership.
+    let kvm = unsafe { Kvm::from_raw_fd(fd.into_raw_fd()) };
+    let version = kvm.get_api_version();
+    if version != KVM_API {
+        return Err(BuildError::KvmVersion { version });
+    }
+    let needed = [
+        (Cap::Irqfd, "irqfd"),
+        (Cap::Ioeventfd, "ioeventfd"),
+        (Cap::SignalMsi, "MSI injection"),
+        (Cap::ImmediateExit, "immediate exit"),
+    ];
+    match needed
+        .into_iter()
+        .find(|(cap, _)| !kvm.check_extension(*cap))
+    {
+        Some((_, what)) => Err(BuildError::KvmLacks { what }),
+        None => Ok(kvm),
+    }
+}
+
+/// A virtual machine with interrupt controllers, without memory and vCPUs.
+pub(crate) fn create_vm(kvm: &Kvm) -> Result<VmFd, BuildError> {
+    let at = |what| move |source| BuildError::Kvm { what, source };
+    let vm = kvm.create_vm().map_err(at("Creating a virtual machine"))?;
+    vm.set_identity_map_address(KVM_IDENTITY_MAP)
+        .map_err(at("Placing the identity map"))?;
+    let tss = usize::try_from(KVM_TSS).expect("addresses have 64 bits here");
+    vm.set_tss_address(tss)
+        .map_err(at("Placing the task state"))?;
+    vm.create_irq_chip()
+        .map_err(at("Creating the interrupt controllers"))?;
+    Ok(vm)
+}
+
+/// An eventfd that raises an edge on an input of the I/O APIC.
+fn interrupt(vm: &VmFd, gsi: u32) -> Result<EventFd, BuildError> {
+    let fd = event().map_err(|source| BuildError::Io {
+        what: "Creating an event",
+        source,
+    })?;
+    vm.register_irqfd(&fd, gsi)
+        .map_err(|source| BuildError::Kvm {
+            what: "Wiring an interrupt",
+            source,
+        })?;
+    Ok(fd)
+}
+
+fn create_vcpus(kvm: &Kvm, vm: &VmFd, count: u8) -> Result<Vec<VcpuFd>, BuildError> {
+    let at = |what| move |source| BuildError::Kvm { what, source };
+    let mut base = cpuid::supported(kvm).map_err(at("Reading the CPU's features"))?;
+    (0..count)
+        .map(|id| {
+            let vcpu = vm
+                .create_vcpu(u64::from(id))
+                .map_err(at("Creating a vCPU"))?;
+            if id == 0 {
+                if let Ok(khz) = vcpu.get_tsc_khz() {
+                    cpuid::state_tsc_frequency(&mut base, khz);
+                }
+            }
+            let own = cpuid::for_vcpu(&base, id, count);
+            vcpu.set_cpuid2(&own)
+                .map_err(at("Setting a vCPU's features"))?;
+            Ok(vcpu)
+        })
+        .collect()
+}

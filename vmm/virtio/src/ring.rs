@@ -1,0 +1,299 @@
+//! Split rings: chains come out checked, and go back exactly once.
+//!
+//! Does:      takes a chain from the available ring, checks order, addresses and sizes of its
+//!            descriptors, gives it back on the used ring.
+//! Does not:  look into the buffers; devices do.
+//! Bounds:    `DESCRIPTORS_MAX` per chain, `CHAINS_PER_TURN_MAX` per turn.
+//! Trusts:    `virtio-queue` for ring arithmetic; the guest for nothing.
+//! Start at:  `Ring::take`.
+
+use std::sync::atomic::Ordering;
+
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
+
+use crate::device::{Memory, Turn};
+
+/// Descriptors in one chain: Linux's block driver uses 128 at most. A longer chain is refused.
+pub const DESCRIPTORS_MAX: usize = 256;
+/// Chains served in one turn, so that one queue can't starve the others or the control channel.
+pub const CHAINS_PER_TURN_MAX: u32 = 64;
+
+/// The guest broke the rules of the ring itself; the device must stop until it is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRing {
+    /// The available index ran further ahead than the ring is long.
+    #[error("the available ring runs further ahead than it is long")]
+    Index,
+    /// A ring lies outside of guest memory.
+    #[error("a ring lies outside of guest memory")]
+    Memory,
+    /// A chain starts at a descriptor that does not exist.
+    #[error("a chain starts outside of the descriptor table")]
+    Head,
+}
+
+/// Part of a chain: a range that lies wholly in guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    address: GuestAddress,
+    len: usize,
+}
+
+impl Span {
+    /// Bytes in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a zero-length descriptor.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The volatile slices that make up the span. They were checked when the chain was parsed.
+    pub fn slices<'m>(&self, memory: &'m Memory) -> impl Iterator<Item = VolatileSlice<'m>> {
+        memory
+            .get_slices(self.address, self.len)
+            .filter_map(Result::ok)
+    }
+
+    /// The part from `at` on, at most `len` bytes.
+    pub fn part(&self, at: usize, len: usize) -> Span {
+        let at = at.min(self.len);
+        Span {
+            address: GuestAddress(self.address.0 + at as u64),
+            len: len.min(self.len - at),
+        }
+    }
+}
+
+/// A chain whose descriptors were all checked, not its content.
+#[derive(Debug, Default)]
+pub struct Chain {
+    head: u16,
+    readable: Vec<Span>,
+    writable: Vec<Span>,
+    fault: Option<&'static str>,
+}
+
+impl Chain {
+    /// Why the chain can't be used, if so: it is to be given back empty.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+
+    /// Buffers from the guest.
+    pub fn readable(&self) -> &[Span] {
+        &self.readable
+    }
+
+    /// Buffers for the guest.
+    pub fn writable(&self) -> &[Span] {
+        &self.writable
+    }
+
+    /// Total length of the readable part.
+    pub fn readable_len(&self) -> u64 {
+        self.readable.iter().map(|span| span.len as u64).sum()
+    }
+
+    /// Total length of the writable part.
+    pub fn writable_len(&self) -> u64 {
+        self.writable.iter().map(|span| span.len as u64).sum()
+    }
+
+    /// Copies from the readable part, starting `skip` bytes into it. Returns the bytes copied.
+    pub fn copy_out(&self, memory: &Memory, skip: usize, into: &mut [u8]) -> usize {
+        let mut done = 0;
+        for span in parts(&self.readable, skip, into.len()) {
+            let buffer = &mut into[done..done + span.len];
+            if memory.read_slice(buffer, span.address).is_err() {
+                break;
+            }
+            done += span.len;
+        }
+        done
+    }
+
+    /// Copies into the writable part, starting `skip` bytes into it. Returns the bytes copied.
+    pub fn copy_in(&self, memory: &Memory, skip: usize, from: &[u8]) -> usize {
+        let mut done = 0;
+        for span in parts(&self.writable, skip, from.len()) {
+            if memory
+                .write_slice(&from[done..done + span.len], span.address)
+                .is_err()
+            {
+                break;
+            }
+            done += span.len;
+        }
+        done
+    }
+
+    fn clear(&mut self) {
+        self.head = 0;
+        self.readable.clear();
+        self.writable.clear();
+        self.fault = None;
+    }
+}
+
+/// The window of `len` bytes that starts `skip` bytes into `spans`.
+pub(crate) fn parts(spans: &[Span], skip: usize, len: usize) -> impl Iterator<Item = Span> + '_ {
+    let mut skip = skip;
+    let mut left = len;
+    spans.iter().filter_map(move |span| {
+        if skip >= span.len {
+            skip -= span.len;
+            return None;
+        }
+        let part = span.part(skip, left);
+        skip = 0;
+        left -= part.len;
+        (part.len > 0).then_some(part)
+    })
+}
+
+/// What became of one chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Served; so many bytes were written to it.
+    Served(u32),
+    /// Not usable, given back empty.
+    Refused,
+}
+
+/// One queue that the guest set up.
+#[derive(Debug)]
+pub struct Ring {
+    queue: Queue,
+    chain: Option<Chain>,
+}
+
+impl Ring {
+    pub(crate) fn new(queue: Queue) -> Ring {
+        Ring {
+            queue,
+            chain: Some(Chain::default()),
+        }
+    }
+
+    /// The next chain. `None`: the guest has posted nothing more.
+    pub fn take(&mut self, memory: &Memory) -> Result<Option<Chain>, BadRing> {
+        let size = self.queue.size();
+        let found = {
+            let mut iter = self.queue.iter(memory).map_err(|error| match error {
+                virtio_queue::Error::InvalidAvailRingIndex => BadRing::Index,
+                _ => BadRing::Memory,
+            })?;
+            iter.next()
+        };
+        let Some(descriptors) = found else {
+            return Ok(None);
+        };
+        if descriptors.head_index() >= size {
+            return Err(BadRing::Head);
+        }
+        let mut chain = self.chain.take().unwrap_or_default();
+        chain.clear();
+        chain.head = descriptors.head_index();
+        for descriptor in descriptors {
+            let span = Span {
+                address: descriptor.addr(),
+                len: descriptor.len() as usize,
+            };
+            if chain.readable.len() + chain.writable.len() == DESCRIPTORS_MAX {
+                chain.fault = Some("more descriptors than a chain may have");
+            } else if !memory.check_range(span.address, span.len) {
+                chain.fault = Some("a buffer outside of guest memory");
+            } else if descriptor.is_write_only() {
+                chain.writable.push(span);
+            } else if chain.writable.is_empty() {
+                chain.readable.push(span);
+            } else {
+                chain.fault = Some("a readable buffer behind a writable one");
+            }
+            if chain.fault.is_some() {
+                break;
+            }
+        }
+        if chain.fault.is_none() && chain.readable.is_empty() && chain.writable.is_empty() {
+            chain.fault = Some("no buffer at all");
+        }
+        Ok(Some(chain))
+    }
+
+    /// Serves chains until none is left or the turn's limit is reached.
+    pub fn take_turn(
+        &mut self,
+        memory: &Memory,
+        mut act: impl FnMut(&Chain) -> Done,
+    ) -> Result<Turn, BadRing> {
+        let mut turn = Turn::default();
+        while turn.served + turn.refused < CHAINS_PER_TURN_MAX {
+            let Some(chain) = self.take(memory)? else {
+                if self.arm(memory)? {
+                    continue;
+                }
+                return Ok(turn);
+            };
+            let written = match act(&chain) {
+                Done::Served(written) => {
+                    turn.served += 1;
+                    written
+                }
+                Done::Refused => {
+                    turn.refused += 1;
+                    0
+                }
+            };
+            self.give_back(chain, written, memory)?;
+            turn.used = true;
+        }
+        turn.again = true;
+        Ok(turn)
+    }
+
+    /// Returns a chain to the guest with `written` bytes in its writable part.
+    pub fn give_back(
+        &mut self,
+        chain: Chain,
+        written: u32,
+        memory: &Memory,
+    ) -> Result<(), BadRing> {
+        let head = chain.head;
+        self.chain = Some(chain); // its storage serves the next one
+        self.queue
+            .add_used(memory, head, written)
+            .map_err(|_| BadRing::Memory)
+    }
+
+    /// Undoes the last `take`: the same chain will come again.
+    pub fn put_back(&mut self, chain: Chain) {
+        self.chain = Some(chain);
+        self.queue
+            .set_next_avail(self.queue.next_avail().wrapping_sub(1));
+    }
+
+    /// Asks the guest for a kick when it posts more. True: it already did, so look again.
+    pub fn arm(&mut self, memory: &Memory) -> Result<bool, BadRing> {
+        self.queue
+            .enable_notification(memory)
+            .map_err(|_| BadRing::Memory)
+    }
+
+    /// Whether the guest wants an interrupt for what was given back.
+    pub(crate) fn wants_interrupt(&mut self, memory: &Memory) -> Result<bool, BadRing> {
+        self.queue
+            .needs_notification(memory)
+            .map_err(|_| BadRing::Memory)
+    }
+
+    /// Whether anything is posted. Used to tell a reader that the guest has room.
+    pub fn has_chain(&self, memory: &Memory) -> bool {
+        self.queue
+            .avail_idx(memory, Ordering::Acquire)
+            .is_ok_and(|index| index.0 != self.queue.next_avail())
+    }
+}
