@@ -10,6 +10,12 @@ use serde::de::DeserializeOwned;
 
 /// The body as a `T`, which `schema` describes.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8], schema: Schema) -> Result<T, Problem> {
+    // Serde would also take an array of the fields in order, which nobody means.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let (detail, fields) = ("The body is not a JSON object", listed(&schema.fields()));
+        let advice = format!("Send one JSON object with the fields {fields}");
+        return Err(Problem::new(Code::BadJson, detail, advice));
+    }
     serde_json::from_slice(body).map_err(|error| told(&error, &schema.fields()))
 }
 
@@ -54,6 +60,14 @@ fn told(error: &serde_json::Error, fields: &[&str]) -> Problem {
         format!("Send one JSON object with the fields {all}")
     };
     Problem::new(code, format!("{said} ({place})"), advice)
+}
+
+fn listed(fields: &[&str]) -> String {
+    fields
+        .iter()
+        .map(|field| format!("`{field}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {

@@ -80,7 +80,14 @@ pub const CONSOLE_SCROLLBACK_BYTES: usize = 64 << 10;
 /// Readers of one console. At it: `busy`.
 pub const CONSOLE_READERS_MAX: usize = 8;
 
-/// At most `chars_max` characters of a text, control characters made visible.
+/// Characters that move the cursor, hide, or turn the direction of what stands around them.
+fn plays_tricks(c: char) -> bool {
+    let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || invisible
+}
+
+/// At most `chars_max` characters of a text, safe to print on a terminal.
 pub fn shortened(text: &str, chars_max: usize) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {
@@ -88,8 +95,8 @@ pub fn shortened(text: &str, chars_max: usize) -> String {
             out.push_str("...");
             break;
         }
-        if c.is_control() {
-            out.extend(c.escape_default())
+        if plays_tricks(c) {
+            out.extend(c.escape_unicode())
         } else {
             out.push(c)
         }

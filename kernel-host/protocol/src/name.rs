@@ -18,7 +18,10 @@ pub enum BadName {
         limits::NAME_CHARS_MAX
     )]
     TooLong { length: usize },
-    #[error("`{found}` can't stand in a name: only a-z, 0-9 and `-` can")]
+    #[error(
+        "`{}` can't stand in a name: only a-z, 0-9 and `-` can",
+        limits::shortened(&found.to_string(), 1)
+    )]
     Character { found: char },
     #[error("a name can't start or end with `-`")]
     Dash,
