@@ -163,18 +163,18 @@ fn check_size(new: &NewVm) -> Result<(), Refusal> {
         let advice = format!("Give it 1 to {} vCPUs", limits::VCPUS_MAX);
         return bad("vcpus", format!("{} is not possible", new.vcpus), advice);
     }
-    let page = protocol::ByteCount::kib(4).get();
+    let mib = protocol::ByteCount::mib(1).get();
     let (least, most) = (limits::VM_MEMORY_MIN, limits::VM_MEMORY_MAX);
     if new.memory < least || new.memory > most {
         let advice = format!("Give it {least} to {most}");
         return bad("memory", format!("{} is not possible", new.memory), advice);
     }
-    if !new.memory.get().is_multiple_of(page) {
-        let why = format!("{} is not a whole number of pages", new.memory);
+    if !new.memory.get().is_multiple_of(mib) {
+        let why = format!("{} is not a whole number of MiB", new.memory);
         return bad(
             "memory",
             why,
-            "Give it a multiple of 4KiB, for example 128MiB".to_owned(),
+            "Give it a whole number of MiB, for example 128MiB".to_owned(),
         );
     }
     Ok(())

@@ -40,7 +40,7 @@ impl World {
         let config = Config {
             node: NodeId::from_bytes([1; 16]),
             seed: [u8::try_from(seed % 256).unwrap(); 32],
-            memory: ByteCount::mib(600),
+            memory: ByteCount::mib(900),
         };
         Self {
             cloud: Cloud::new(config),
@@ -68,7 +68,7 @@ impl World {
         match self.dice.roll(12) {
             0..=2 => {
                 let mut new = NewVm::new(self.selector().name().clone(), image);
-                new.memory = ByteCount::mib(self.dice.roll(40) * 8);
+                new.memory = ByteCount::mib(self.dice.roll(50) * 8);
                 new.disk = DiskUse::ALL[self.dice.roll(3) as usize];
                 Command::CreateVm(new)
             }

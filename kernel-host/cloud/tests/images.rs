@@ -217,7 +217,7 @@ fn an_image_in_use_is_not_deleted() {
 fn lists_are_sorted_and_paged() {
     let mut world = World::with_image();
     for name in ["c", "a", "b", "d"] {
-        world.try_create(name, ByteCount::mib(16)).unwrap();
+        world.try_create(name, ByteCount::mib(48)).unwrap();
     }
     let mut page = PageRequest {
         limit: 3,

@@ -417,8 +417,8 @@ fn sizes_that_no_vm_can_have_are_refused() {
     for (vcpus, memory, cmdline, what) in [
         (0, ByteCount::mib(128), "", "vcpus"),
         (9, ByteCount::mib(128), "", "vcpus"),
-        (1, ByteCount::mib(15), "", "memory"),
-        (1, ByteCount::gib(513), "", "memory"),
+        (1, ByteCount::mib(47), "", "memory"),
+        (1, ByteCount::gib(257), "", "memory"),
         (1, ByteCount::bytes((128 << 20) + 1), "", "memory"),
         (1, ByteCount::mib(128), "a\nb", "cmdline"),
         (1, ByteCount::mib(128), "é", "cmdline"),
@@ -443,8 +443,9 @@ fn sizes_that_no_vm_can_have_are_refused() {
 #[test]
 fn vms_are_found_by_name_id_and_a_start_of_the_id_that_fits_one() {
     let mut world = World::with_image();
+    world.event(Event::Capacity(ByteCount::gib(4)));
     let ids: Vec<_> = (0..20)
-        .map(|n| world.try_create(&format!("v{n}"), ByteCount::mib(16)))
+        .map(|n| world.try_create(&format!("v{n}"), ByteCount::mib(48)))
         .map(|vm| vm.unwrap().id)
         .collect();
     let vm = world.vm("v7").unwrap();
@@ -478,11 +479,11 @@ fn the_table_of_vms_has_an_end() {
     world.event(Event::Capacity(ByteCount::gib(100)));
     for n in 0..limits::VMS_MAX {
         world
-            .try_create(&format!("v{n}"), ByteCount::mib(16))
+            .try_create(&format!("v{n}"), ByteCount::mib(48))
             .unwrap();
     }
     let refused = world
-        .try_create("one-more", ByteCount::mib(16))
+        .try_create("one-more", ByteCount::mib(48))
         .unwrap_err();
     assert!(matches!(refused, Refusal::LimitReached { .. }));
 }

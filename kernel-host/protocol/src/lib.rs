@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod console;
 pub mod digest;
 pub mod fuzz;
 pub mod ids;
@@ -25,6 +26,7 @@ pub mod times;
 pub mod units;
 pub mod vm;
 
+pub use console::ConsoleNotice;
 pub use digest::{BadDigest, Digest, Hasher};
 pub use ids::{BadId, NodeId, VmId};
 pub use image::{Blob, BlobRef, Image, NewImage};

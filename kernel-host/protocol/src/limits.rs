@@ -38,11 +38,11 @@ pub const CMDLINE_CHARS_MAX: usize = 2047;
 /// Virtual CPUs of one VM.
 pub const VCPUS_MAX: u8 = 8;
 
-/// Least memory of one VM; a Linux kernel with an initrd barely starts in less.
-pub const VM_MEMORY_MIN: ByteCount = ByteCount::mib(16);
+/// Least memory of one VM: what a stock kernel and an initrd can start with.
+pub const VM_MEMORY_MIN: ByteCount = ByteCount::mib(48);
 
-/// Most memory of one VM.
-pub const VM_MEMORY_MAX: ByteCount = ByteCount::gib(512);
+/// Most memory of one VM: well inside the 64-bit window of the monitor's address map.
+pub const VM_MEMORY_MAX: ByteCount = ByteCount::gib(256);
 
 /// What one running VM costs beside its own memory: the monitor's process and page tables.
 pub const VM_OVERHEAD: ByteCount = ByteCount::mib(8);
@@ -76,6 +76,9 @@ pub const REASON_CHARS_MAX: usize = 300;
 
 /// Scrollback kept per VM console. Older bytes are dropped; a reader is told from which byte on.
 pub const CONSOLE_SCROLLBACK_BYTES: usize = 64 << 10;
+
+/// Bytes of one WebSocket message of a console, both ways. Longer ones end the session.
+pub const CONSOLE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// Readers of one console. At it: `busy`.
 pub const CONSOLE_READERS_MAX: usize = 8;
