@@ -62,6 +62,8 @@ pub struct Report {
 struct State {
     /// Loaded, failed or being loaded: each module is tried once.
     tried: BTreeSet<String>,
+    /// Those that are not there: what needs them is not tried, its error would only repeat theirs.
+    absent: BTreeSet<String>,
     loaded: Vec<String>,
     failed: Vec<LoadError>,
     waiting: [usize; 2],
