@@ -8,4 +8,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dhcp;
+pub mod dice;
 pub mod ethernet;

@@ -19,6 +19,7 @@ use super::device::Nic;
 use super::tap::Taps;
 use super::tcp::TcpTable;
 use super::{Counters, StackSettings};
+use netcore::dice::Dice;
 use netcore::ethernet::{Mac, arp_announcement};
 
 /// Frames taken from the port before other tasks run.
@@ -43,7 +44,7 @@ pub(super) struct Inner {
     pub dns: SocketHandle,
     pub dns_servers: Vec<Ipv4Addr>,
     pub settings: StackSettings,
-    pub random: Random,
+    pub dice: Dice,
     pub counters: Counters,
     /// Wakes the stack's task, while it waits.
     pub kick: Option<Waker>,
@@ -59,23 +60,6 @@ pub(super) struct Next {
     pub wants_write: bool,
     /// When to run at the latest.
     pub deadline_ms: Option<u64>,
-}
-
-/// Random numbers from a seed: for ports, not for secrets.
-pub(super) struct Random(u64);
-
-impl Random {
-    /// xorshift64*.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next_u64() % limit.max(1)
-    }
 }
 
 fn instant(now_ms: u64) -> Instant {
@@ -99,7 +83,7 @@ impl Inner {
             dns,
             dns_servers: Vec::new(),
             settings,
-            random: Random(seed | 1),
+            dice: Dice::new(seed),
             counters: Counters::default(),
             kick: None,
             kicked: false,
@@ -208,9 +192,8 @@ impl Inner {
     }
 
     pub fn address(&self) -> Option<(Ipv4Addr, u8)> {
-        self.iface.ip_addrs().iter().find_map(|cidr| match cidr {
-            IpCidr::Ipv4(cidr) => Some((cidr.address(), cidr.prefix_len())),
-        })
+        let IpCidr::Ipv4(cidr) = self.iface.ip_addrs().first()?;
+        Some((cidr.address(), cidr.prefix_len()))
     }
 
     pub fn set_dns(&mut self, servers: &[Ipv4Addr]) {

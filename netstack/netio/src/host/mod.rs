@@ -10,6 +10,7 @@
 //! A stack lives as long as any handle or socket of it; then its task ends and its port closes.
 
 mod device;
+mod dhcp;
 mod expose;
 mod inner;
 mod query;
@@ -33,6 +34,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::executor::{Handle, Readiness, yield_now};
 use crate::frame::{FramePort, Mac};
 
+pub use dhcp::{DhcpClient, DhcpEvent, DhcpSettings};
 pub use expose::{CONNECTIONS_MAX, expose};
 pub use inner::{DNS_SERVERS_MAX, SOCKETS_MAX};
 pub use stream::{TcpListener, TcpStream, tcp_connect};
@@ -201,7 +203,8 @@ impl HostStack {
     }
 }
 
-fn random_seed() -> io::Result<u64> {
+/// Eight bytes of the kernel's randomness, for ports, sequence numbers and retries.
+pub(crate) fn random_seed() -> io::Result<u64> {
     let mut seed = [0u8; 8];
     getrandom(&mut seed, GetRandomFlags::empty())?;
     Ok(u64::from_ne_bytes(seed))

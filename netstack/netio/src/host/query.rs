@@ -136,7 +136,7 @@ impl HostStack {
         if !inner.has_room() {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let ident = u16::try_from(inner.random.below(u64::from(u16::MAX))).unwrap_or(0);
+        let ident = u16::try_from(inner.dice.below(u64::from(u16::MAX))).unwrap_or(0);
         let request = Icmpv4Repr::EchoRequest {
             ident,
             seq_no: 1,

@@ -38,7 +38,7 @@ fn no_room(what: &str) -> io::Error {
 
 pub(super) fn free_local_port(inner: &mut Inner) -> io::Result<u16> {
     for _ in 0..LOCAL_PORT_TRIES {
-        let offset = u16::try_from(inner.random.below(LOCAL_PORTS)).unwrap_or(0);
+        let offset = u16::try_from(inner.dice.below(LOCAL_PORTS)).unwrap_or(0);
         let port = LOCAL_PORT_FIRST + offset;
         if TcpTable::is_port_free(&inner.sockets, port) {
             return Ok(port);
