@@ -12,6 +12,8 @@ pub mod bench;
 pub mod checks;
 pub mod command;
 pub mod folders;
+pub mod lan;
+pub mod luc;
 pub mod machine;
 pub mod packages;
 pub mod progress;

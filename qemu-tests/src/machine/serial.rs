@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -87,6 +87,16 @@ impl Serial {
     ) -> io::Result<Self> {
         super::wait_readable(listener, CONNECT_TIMEOUT)?;
         let (stream, _) = listener.accept()?;
+        Self::follow(stream, log, started, observer)
+    }
+
+    /// The same for any stream of lines, such as the output of a process.
+    pub fn follow(
+        stream: impl Read + Send + 'static,
+        log: &Path,
+        started: Instant,
+        observer: Observer,
+    ) -> io::Result<Self> {
         let file = File::create(log)?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -179,7 +189,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_all(&self, mut stream: UnixStream, mut log: File, observer: &Observer) {
+    fn read_all(&self, mut stream: impl Read, mut log: File, observer: &Observer) {
         let mut bytes = vec![0; 16 * 1024];
         let mut logged = 0;
         loop {
