@@ -86,7 +86,8 @@ fn start_and_run(control: BorrowedFd<'_>) -> Result<(), Failure> {
     let (start, fds) = receive_start(control)?;
     let began = Instant::now();
     let descriptors = vm::check(&start, fds).map_err(request)?;
-    jail::enter(&start).map_err(|error| Failure::new(Stage::Jail, &error))?;
+    let keep = descriptors.numbers(control);
+    jail::enter(&start, &keep).map_err(|error| Failure::new(Stage::Jail, &error))?;
     let jail_us = elapsed_us(began);
     let _ = control::send_event(control, &Event::Jailed);
 
@@ -139,14 +140,14 @@ fn receive_start(control: BorrowedFd<'_>) -> Result<(Start, Vec<OwnedFd>), Failu
 fn run(io_loop: &mut IoLoop) -> Result<(), Failure> {
     let failed = |error: &dyn StdError| Failure::new(Stage::Run, error);
     let vcpus = std::mem::take(&mut io_loop.machine_mut().vcpus);
-    for (id, vcpu) in (0u8..).zip(vcpus) {
+    for (id, mut vcpu) in (0u8..).zip(vcpus) {
         let bus = Arc::clone(&io_loop.machine_mut().bus);
         std::thread::Builder::new()
             .name(format!("vcpu{id}"))
             .stack_size(VCPU_STACK_BYTES)
             .spawn(move || {
                 match jail::filter_vcpu_thread() {
-                    Ok(()) => vcpu::run(id, vcpu, &bus),
+                    Ok(()) => vcpu::run(id, &mut vcpu, &bus),
                     Err(error) => bus.power.end(End::Failed {
                         reason: chain(&error),
                     }),

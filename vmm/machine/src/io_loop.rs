@@ -124,10 +124,6 @@ impl IoLoop {
         &mut self.machine
     }
 
-    pub(crate) fn control(&self) -> BorrowedFd<'_> {
-        self.control.as_fd()
-    }
-
     /// Runs until the machine ends.
     pub(crate) fn run(&mut self) -> io::Result<End> {
         self.started = Instant::now();

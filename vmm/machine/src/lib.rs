@@ -20,6 +20,11 @@ mod jail;
 mod layout;
 mod legacy;
 mod memory;
+mod probe;
 mod slots;
+pub mod spawn;
+pub mod standalone;
 mod vcpu;
 mod vm;
+
+pub use probe::{KvmProblem, probe};

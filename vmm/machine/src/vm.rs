@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -54,8 +54,11 @@ pub(crate) enum BuildError {
     },
     #[error("Disk {number}")]
     Disk { number: usize, source: io::Error },
-    #[error("Writing ACPI tables")]
-    Acpi { source: vm_memory::GuestMemoryError },
+    #[error("Writing the {what} into guest memory")]
+    Write {
+        what: &'static str,
+        source: vm_memory::GuestMemoryError,
+    },
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
@@ -72,6 +75,24 @@ pub(crate) struct Descriptors {
     pub(crate) kernel: File,
     pub(crate) initrd: Option<File>,
     pub(crate) disks: Vec<File>,
+}
+
+impl Descriptors {
+    /// Their numbers, with that of the control socket.
+    pub(crate) fn numbers(&self, control: BorrowedFd<'_>) -> Vec<RawFd> {
+        let fixed = [
+            control.as_raw_fd(),
+            self.kvm.as_raw_fd(),
+            self.console.as_raw_fd(),
+        ];
+        let files = std::iter::once(&self.kernel)
+            .chain(&self.initrd)
+            .chain(&self.disks);
+        fixed
+            .into_iter()
+            .chain(files.map(AsRawFd::as_raw_fd))
+            .collect()
+    }
 }
 
 /// Checks a `Start` and names its descriptors. The error says which field is wrong.
@@ -215,8 +236,10 @@ impl Machine {
         );
         let bus = Arc::new(Bus::new(serial, power, Arc::clone(&slots)));
 
-        let rsdp =
-            acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Acpi { source })?;
+        let rsdp = acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Write {
+            what: "ACPI tables",
+            source,
+        })?;
         let mut source = boot::Source {
             kernel,
             initrd,

@@ -8,6 +8,7 @@
 
 mod bzimage;
 mod params;
+mod reset_vector;
 
 use std::fs::File;
 
@@ -92,6 +93,10 @@ pub(crate) fn load(memory: &Memory, source: &mut Source<'_>) -> Result<Loaded, B
         .map_err(copy)?;
     let end = GuestAddress(CMDLINE + source.cmdline.len() as u64);
     memory.write_obj(0u8, end).map_err(copy)?;
+    reset_vector::write(memory).map_err(|source| BootError::Copy {
+        what: "reset vector",
+        source,
+    })?;
     let zero_page = params::Zero {
         header: header.raw,
         initrd,

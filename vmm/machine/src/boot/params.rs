@@ -36,7 +36,11 @@ pub(super) fn write(memory: &Memory, zero: &Zero, memory_mib: u32) -> Result<(),
     let map = memory_map(memory_mib);
     params.e820_entries = u8::try_from(map.len()).unwrap_or(u8::MAX);
     for (entry, (addr, size, kind)) in params.e820_table.iter_mut().zip(map) {
-        *entry = boot_e820_entry { addr, size, r#type: kind };
+        *entry = boot_e820_entry {
+            addr,
+            size,
+            r#type: kind,
+        };
     }
     memory
         .write_obj(params, GuestAddress(ZERO_PAGE))

@@ -7,8 +7,6 @@
 pub(crate) mod cpuid;
 pub(crate) mod registers;
 
-use std::sync::Arc;
-
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use crate::bus::{Bus, Then};
@@ -19,9 +17,9 @@ const EVENT_SHUTDOWN: u32 = 1;
 const EVENT_RESET: u32 = 2;
 
 /// Runs until the machine ends, then parks: the process ends as a whole.
-pub(crate) fn run(id: u8, mut vcpu: VcpuFd, bus: &Arc<Bus>) {
+pub(crate) fn run(id: u8, vcpu: &mut VcpuFd, bus: &Bus) {
     let end = loop {
-        match step(id, &mut vcpu, bus) {
+        match step(id, vcpu, bus) {
             Ok(Then::Go) => {}
             Ok(Then::Stop) => break None,
             Err(end) => break Some(end),

@@ -1,0 +1,146 @@
+//! System calls that a running machine makes. Any other kills the process (SIGSYS).
+//!
+//! The table is the documentation: who makes the call, and why.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+/// Which threads make the call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Both,
+    Io,
+    Vcpu,
+}
+
+/// With which arguments.
+#[derive(Clone, Copy)]
+enum Args {
+    Any,
+    /// The second argument is one of these requests.
+    Requests(&'static [u64]),
+    /// The third argument doesn't contain PROT_EXEC.
+    NotExecutable,
+}
+
+const KVM_RUN: u64 = 0xae80;
+const KVM_SIGNAL_MSI: u64 = 0x4020_aea5;
+const KVM_IOEVENTFD: u64 = 0x4040_ae79;
+
+/// Call, threads, arguments; what for.
+#[rustfmt::skip] // keeps the columns
+const TABLE: &[(i64, Who, Args)] = &[
+    (libc::SYS_ioctl,           Who::Vcpu, Args::Requests(&[KVM_RUN, KVM_SIGNAL_MSI, KVM_IOEVENTFD])),
+    (libc::SYS_ioctl,           Who::Io,   Args::Requests(&[KVM_SIGNAL_MSI])), // device interrupts
+    (libc::SYS_write,           Who::Both, Args::Any), // eventfds: doorbells, wake-ups; a panic's text
+    (libc::SYS_futex,           Who::Both, Args::Any), // locks
+    (libc::SYS_timerfd_settime, Who::Both, Args::Any), // a burst of console output begins
+    (libc::SYS_read,            Who::Io,   Args::Any), // eventfds, timer
+    (libc::SYS_recvfrom,        Who::Io,   Args::Any), // console input
+    (libc::SYS_sendto,          Who::Io,   Args::Any), // console output, events
+    (libc::SYS_recvmsg,         Who::Io,   Args::Any), // requests
+    (libc::SYS_epoll_wait,      Who::Io,   Args::Any), // sleep
+    (libc::SYS_epoll_pwait,     Who::Io,   Args::Any), // sleep
+    (libc::SYS_epoll_ctl,       Who::Io,   Args::Any), // interest in the console socket
+    (libc::SYS_poll,            Who::Io,   Args::Any), // the guest's last words
+    (libc::SYS_ppoll,           Who::Io,   Args::Any), // the guest's last words
+    (libc::SYS_pread64,         Who::Io,   Args::Any), // disks
+    (libc::SYS_pwrite64,        Who::Io,   Args::Any), // disks
+    (libc::SYS_fdatasync,       Who::Io,   Args::Any), // disks: flush
+    (libc::SYS_getrandom,       Who::Io,   Args::Any), // the entropy device
+    (libc::SYS_close,           Who::Io,   Args::Any), // at the end
+    (libc::SYS_clock_gettime,   Who::Both, Args::Any), // where the vDSO has no clock source
+    (libc::SYS_brk,             Who::Both, Args::Any), // heap
+    (libc::SYS_mmap,            Who::Both, Args::NotExecutable), // heap
+    (libc::SYS_mprotect,        Who::Both, Args::NotExecutable), // heap
+    (libc::SYS_mremap,          Who::Both, Args::Any), // heap
+    (libc::SYS_munmap,          Who::Both, Args::Any), // heap
+    (libc::SYS_madvise,         Who::Both, Args::Any), // heap
+    (libc::SYS_restart_syscall, Who::Both, Args::Any), // after a stop signal
+    (libc::SYS_rt_sigreturn,    Who::Both, Args::Any), // the end of a signal handler
+    (libc::SYS_rt_sigprocmask,  Who::Both, Args::Any), // abort
+    (libc::SYS_rt_sigaction,    Who::Both, Args::Any), // abort
+    (libc::SYS_sigaltstack,     Who::Both, Args::Any), // the end of a thread
+    (libc::SYS_gettid,          Who::Both, Args::Any), // abort
+    (libc::SYS_getpid,          Who::Both, Args::Any), // abort
+    (libc::SYS_tgkill,          Who::Both, Args::Any), // abort; other processes have another user
+    (libc::SYS_sched_yield,     Who::Both, Args::Any), // contended locks
+    (libc::SYS_exit,            Who::Both, Args::Any), // the end
+    (libc::SYS_exit_group,      Who::Both, Args::Any), // the end
+];
+
+/// Why a filter isn't in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilterError {
+    #[error("Compiling the system-call filter")]
+    Compile { source: seccompiler::BackendError },
+    #[error("Installing the system-call filter (does the host's kernel have seccomp?)")]
+    Install { source: seccompiler::Error },
+}
+
+/// For the calling thread, a vCPU's.
+pub(crate) fn filter_vcpu_thread() -> Result<(), FilterError> {
+    install(Who::Vcpu)
+}
+
+/// For the calling thread, the I/O loop's.
+pub(crate) fn filter_io_thread() -> Result<(), FilterError> {
+    install(Who::Io)
+}
+
+fn install(who: Who) -> Result<(), FilterError> {
+    let program = compile(who).map_err(|source| FilterError::Compile { source })?;
+    seccompiler::apply_filter(&program).map_err(|source| FilterError::Install { source })
+}
+
+fn compile(who: Who) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for (call, whose, args) in TABLE {
+        if *whose == who || *whose == Who::Both {
+            rules.insert(*call, conditions(*args)?);
+        }
+    }
+    SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?
+    .try_into()
+}
+
+fn conditions(args: Args) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let one = |index, operator, value| {
+        let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?;
+        SeccompRule::new(vec![condition])
+    };
+    match args {
+        Args::Any => Ok(Vec::new()),
+        Args::Requests(requests) => requests
+            .iter()
+            .map(|request| one(1, SeccompCmpOp::Eq, *request))
+            .collect(),
+        Args::NotExecutable => Ok(vec![one(
+            2,
+            SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64),
+            0,
+        )?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Who, compile};
+
+    #[test]
+    fn both_filters_fit_the_kernels_limit() {
+        for who in [Who::Io, Who::Vcpu] {
+            let program = compile(who).unwrap();
+            assert!(program.len() < 4096, "{} instructions", program.len());
+        }
+    }
+}
