@@ -40,6 +40,11 @@ impl<S: Sink> Console<S> {
         Console { sink, sent: 0 }
     }
 
+    /// Where output goes.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
     fn transmit(&mut self, ring: &mut Ring, memory: &Memory) -> Result<Turn, BadRing> {
         let mut turn = Turn::default();
         loop {
