@@ -11,3 +11,13 @@
 pub mod dhcp;
 pub mod dice;
 pub mod ethernet;
+pub mod tftp;
+
+/// Fuzz targets: each takes hostile bytes and panics on a broken invariant.
+pub mod fuzz {
+    pub use crate::dhcp::client::fuzz_client;
+    pub use crate::dhcp::message::fuzz_message;
+    pub use crate::dhcp::server::fuzz_server;
+    pub use crate::ethernet::fuzz_datagram;
+    pub use crate::tftp::server::fuzz_tftp;
+}
