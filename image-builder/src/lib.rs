@@ -26,6 +26,7 @@ pub mod lock;
 pub mod manifest;
 pub mod media;
 pub mod modules;
+pub mod netboot;
 pub mod paths;
 pub mod progress;
 pub mod script;
