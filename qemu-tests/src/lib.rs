@@ -15,6 +15,7 @@ pub mod folders;
 pub mod lan;
 pub mod luc;
 pub mod machine;
+pub mod node;
 pub mod packages;
 pub mod progress;
 pub mod scenario;

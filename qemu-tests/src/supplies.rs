@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use image_builder::cpio::Archive;
 use image_builder::lock::Lock;
-use image_builder::{AllowList, Flavour, Kernel, Paths, fetch, kernel};
+use image_builder::{AllowList, Flavour, Kernel, Options, Paths, fetch, kernel};
 
 use crate::progress::Progress;
 use crate::scenario::chain;
@@ -52,7 +52,7 @@ pub struct NoSupply {
 impl GuestImage {
     /// Builds the guest's program and packs it.
     pub fn build(paths: &Paths) -> Result<Self, NoSupply> {
-        let program = build_program(paths, "guest")?;
+        let program = build_bin(paths, "guest", "guest")?;
         Self::pack(paths, &program, &paths.target.join("rig-guest")).map_err(|why| NoSupply {
             what: "packing the guest's image",
             why,
@@ -100,36 +100,7 @@ fn cloud_kernel(paths: &Paths, modules: &[&str]) -> Result<Kernel, String> {
     kernel::open(package, &deb, &list, &mut progress).map_err(text)
 }
 
-/// Modules of Debian's small kernel, each after those that it depends on.
-pub fn unpack_modules(paths: &Paths, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, NoSupply> {
-    let mut kernel = cloud_kernel(paths, names).map_err(|why| NoSupply {
-        what: "unpacking kernel modules",
-        why,
-    })?;
-    let mut ordered: Vec<(String, Vec<u8>)> = Vec::new();
-    // Each turn takes what has all its dependencies; a cycle would end the loop early.
-    loop {
-        let done = |name: &String| ordered.iter().any(|(other, _)| other == name);
-        let is_next = |name: &String| {
-            let depends = kernel.table.modules.get(name).map(|row| &row.depends);
-            depends.is_none_or(|depends| depends.iter().all(done))
-        };
-        let Some(name) = kernel.modules.keys().find(|name| is_next(name)).cloned() else {
-            break;
-        };
-        if let Some(bytes) = kernel.modules.remove(&name) {
-            ordered.push((name, bytes));
-        }
-    }
-    Ok(ordered)
-}
-
-/// Builds a package's main program as it ships, and says where it is.
-pub fn build_program(paths: &Paths, package: &'static str) -> Result<PathBuf, NoSupply> {
-    build_bin(paths, package, package)
-}
-
-/// Builds any program of a package.
+/// Builds a program of a package as it ships, and says where it is.
 pub fn build_bin(
     paths: &Paths,
     package: &'static str,
@@ -146,6 +117,10 @@ pub fn build_bin(
             "json-render-diagnostics",
         ])
         .args(["--package", package, "--bin", bin])
+        // The image builder compiles with flags of its own; in one folder, each would make cargo
+        // throw away the other's work.
+        .arg("--target-dir")
+        .arg(paths.target.join("rig-build"))
         .stderr(Stdio::inherit())
         .output()
         .map_err(|source| failed(source.to_string()))?;
@@ -168,12 +143,18 @@ impl Supplies {
     /// Builds everything.
     pub fn build(paths: &Paths, progress: &Progress) -> Result<Self, NoSupply> {
         let row = progress.row("supplies");
+        row.stage("building luc and the node's image");
+        let mut listener = image_builder::Progress::stderr();
+        image_builder::build(&Options::of(paths.clone()), &mut listener)
+            .map_err(|error| NoSupply { what: "the node's image", why: advice(&error) })?;
+        // The image builder has just compiled it: the same program serves people.
+        let luc = paths.target.join("x86_64-unknown-linux-gnu/release/luc");
         row.stage("building the guest's image");
         let guest = GuestImage::build(paths)?;
-        Ok(Self {
-            paths: paths.clone(),
-            luc: PathBuf::new(),
-            guest,
-        })
+        Ok(Self { paths: paths.clone(), luc, guest })
     }
+}
+
+fn advice(error: &image_builder::Error) -> String {
+    format!("{}. {}", chain(error), error.advice())
 }

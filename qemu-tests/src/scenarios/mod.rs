@@ -6,9 +6,48 @@
 //! Trusts:    nothing.
 //! Start at:  `ALL`, then any file: each reads like a story.
 
+mod bad_commands;
+mod bad_requests;
+mod checks;
+mod churn;
+mod clock_1970;
+mod console;
+mod console_flood;
+mod dhcp_late;
+mod dhcp_nak;
+mod direct_kernel;
+mod disk;
 mod guest_alone;
+mod guest_endings;
+mod power;
+mod pxe_bios;
+mod pxe_dnsmasq;
+mod pxe_uefi;
+mod two_nics;
+mod usb;
+mod vmm_killed;
 
 use crate::scenario::Scenario;
 
-/// Every promise, quick ones first.
-pub const ALL: &[Scenario] = &[guest_alone::SCENARIO];
+/// Every promise; what everything else stands on comes first.
+pub const ALL: &[Scenario] = &[
+    guest_alone::SCENARIO,
+    direct_kernel::SCENARIO,
+    pxe_bios::SCENARIO,
+    pxe_uefi::SCENARIO,
+    usb::SCENARIO,
+    pxe_dnsmasq::SCENARIO,
+    two_nics::SCENARIO,
+    dhcp_late::SCENARIO,
+    dhcp_nak::SCENARIO,
+    clock_1970::SCENARIO,
+    power::SCENARIO,
+    console::SCENARIO,
+    disk::SCENARIO,
+    guest_endings::SCENARIO,
+    console_flood::SCENARIO,
+    vmm_killed::SCENARIO,
+    churn::SCENARIO,
+    bad_requests::SCENARIO,
+    bad_commands::SCENARIO,
+];
