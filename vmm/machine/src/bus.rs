@@ -70,7 +70,7 @@ impl Bus {
         match port {
             SERIAL_PORT..=0x3ff => {
                 for byte in data {
-                    *byte = self.serial.read((port - SERIAL_PORT) as u8);
+                    *byte = self.serial.read(low(port - SERIAL_PORT));
                 }
             }
             PCI_PORT if data.len() == 4 => {
@@ -78,7 +78,7 @@ impl Bus {
             }
             0xcfc..=0xcff => {
                 let latch = self.pci_latch.load(Ordering::Relaxed);
-                if let Some(address) = from_cf8(latch, (port - 0xcfc) as u8) {
+                if let Some(address) = from_cf8(latch, low(port - 0xcfc)) {
                     self.slots.config_read(address, data);
                 }
             }
@@ -97,7 +97,7 @@ impl Bus {
         let ended = match port {
             SERIAL_PORT..=0x3ff => {
                 for byte in data {
-                    self.serial.write((port - SERIAL_PORT) as u8, *byte);
+                    self.serial.write(low(port - SERIAL_PORT), *byte);
                 }
                 false
             }
@@ -110,7 +110,7 @@ impl Bus {
             0xcf9 => self.power.write_reset(first),
             0xcfc..=0xcff => {
                 let latch = self.pci_latch.load(Ordering::Relaxed);
-                if let Some(address) = from_cf8(latch, (port - 0xcfc) as u8) {
+                if let Some(address) = from_cf8(latch, low(port - 0xcfc)) {
                     self.slots.config_write(address, data);
                 }
                 false
@@ -158,4 +158,9 @@ impl Bus {
             self.unclaimed();
         }
     }
+}
+
+/// Distance between two ports of one device: always small.
+fn low(distance: u16) -> u8 {
+    distance.to_le_bytes()[0]
 }

@@ -102,12 +102,17 @@ fn start_and_run(control: BorrowedFd<'_>) -> Result<(), Failure> {
     let machine = Machine::build(&start, kvm, &mut kernel, initrd.as_mut(), disks)
         .map_err(|error| Failure::new(stage_of(&error), &error))?;
     drop((kernel, initrd));
-    let entry = machine.entry;
+    let (entry, left_packed) = (machine.entry, machine.left_packed);
     let owned = control
         .try_clone_to_owned()
         .map_err(|error| Failure::new(Stage::Machine, &error))?;
     let mut io_loop = IoLoop::new(machine, owned, console)
         .map_err(|error| Failure::new(Stage::Machine, &error))?;
+    if let Some(why) = left_packed {
+        io_loop.tell(&Event::Warning(format!(
+            "The kernel unpacks itself, which is slower: {why}"
+        )));
+    }
     io_loop.tell(&Event::Started {
         entry,
         jail_us,

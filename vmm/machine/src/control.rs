@@ -256,7 +256,7 @@ fn recv_packet<T: DeserializeOwned>(
     Ok(Some((decode(&bytes[..message.bytes])?, fds)))
 }
 
-fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let bytes = postcard::to_extend(value, vec![VERSION]).map_err(|_| invalid("encoding"))?;
     if bytes.len() > PACKET_MAX {
         return Err(invalid("the packet is longer than the channel carries"));
@@ -276,23 +276,4 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// Replays one input against both decoders.
-pub mod fuzz {
-    use super::{Event, Request, decode, encode};
-
-    /// Whatever decodes must survive encoding.
-    pub fn fuzz_control(data: &[u8]) {
-        if let Ok(request) = decode::<Request>(data) {
-            if let Ok(bytes) = encode(&request) {
-                assert_eq!(decode::<Request>(&bytes).expect("own bytes"), request);
-            }
-        }
-        if let Ok(event) = decode::<Event>(data) {
-            if let Ok(bytes) = encode(&event) {
-                assert_eq!(decode::<Event>(&bytes).expect("own bytes"), event);
-            }
-        }
-    }
 }

@@ -15,6 +15,7 @@ pub mod child;
 mod console_stream;
 pub mod control;
 mod disk;
+pub mod fuzz;
 mod io_loop;
 mod jail;
 mod layout;

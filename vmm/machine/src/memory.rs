@@ -68,6 +68,21 @@ pub(crate) fn register(vm: &VmFd, memory: &Memory) -> Result<(), MemoryError> {
     Ok(())
 }
 
+/// A range of guest memory as ordinary bytes. `None`: it isn't inside of one region.
+///
+/// # Safety
+/// No vCPU may have run yet, and the caller may make no other access to `memory` meanwhile.
+#[allow(clippy::mut_from_ref)] // the mapping is shared by nature; the promise makes it exclusive
+pub(crate) unsafe fn exclusive(memory: &Memory, at: u64, len: usize) -> Option<&mut [u8]> {
+    let slice = memory.get_slice(GuestAddress(at), len).ok()?;
+    let guard = slice.ptr_guard_mut();
+    // SAFETY: `from_raw_parts_mut` wants `len` mapped, initialised bytes that nobody else touches.
+    // - Mapped: `get_slice` checked the range; mappings live as long as `memory`.
+    // - Initialised: anonymous memory is zero.
+    // - Nobody else: the caller's promise.
+    Some(unsafe { std::slice::from_raw_parts_mut(guard.as_ptr(), len) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::ranges;

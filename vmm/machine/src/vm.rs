@@ -173,6 +173,8 @@ pub(crate) struct Machine {
     pub(crate) memory: Memory,
     pub(crate) vcpus: Vec<VcpuFd>,
     pub(crate) entry: Entry,
+    /// Why the kernel has to unpack itself, if so.
+    pub(crate) left_packed: Option<&'static str>,
     /// Readable when the power switch or the bus has news.
     pub(crate) wake: EventFd,
     /// Readable when the guest has read all 8250 input.
@@ -261,6 +263,7 @@ impl Machine {
             memory,
             vcpus,
             entry: loaded.how,
+            left_packed: loaded.left_packed,
             wake,
             serial_drained,
         })
@@ -331,10 +334,10 @@ fn create_vcpus(kvm: &Kvm, vm: &VmFd, count: u8) -> Result<Vec<VcpuFd>, BuildErr
             let vcpu = vm
                 .create_vcpu(u64::from(id))
                 .map_err(at("Creating a vCPU"))?;
-            if id == 0 {
-                if let Ok(khz) = vcpu.get_tsc_khz() {
-                    cpuid::state_tsc_frequency(&mut base, khz);
-                }
+            if id == 0
+                && let Ok(khz) = vcpu.get_tsc_khz()
+            {
+                cpuid::state_tsc_frequency(&mut base, khz);
             }
             let own = cpuid::for_vcpu(&base, id, count);
             vcpu.set_cpuid2(&own)

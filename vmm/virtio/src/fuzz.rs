@@ -300,6 +300,8 @@ pub fn fuzz_registers(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
     use std::path::Path;
 
     use super::{fuzz_block, fuzz_config_space, fuzz_console, fuzz_entropy, fuzz_registers};

@@ -43,6 +43,15 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Offset in the file and length of the compressed kernel, if the header tells sense.
+    pub(super) fn payload(&self) -> Option<(u64, usize)> {
+        let (offset, len) = (self.raw.payload_offset, self.raw.payload_length);
+        let end = u64::from(offset) + u64::from(len);
+        (len > 0 && end <= self.len).then_some((self.start + u64::from(offset), len as usize))
+    }
+}
+
 /// Reads and checks the header.
 pub(super) fn read_header(kernel: &mut File) -> Result<Header, BootError> {
     let read = |source| BootError::Read {
@@ -118,4 +127,19 @@ pub(super) fn copy_range(
     memory
         .read_exact_volatile_from(GuestAddress(at), file, len)
         .map_err(|source| BootError::Copy { what, source })
+}
+
+/// A header as a hostile kernel may carry it, in front of a file of 1 MiB.
+pub(crate) fn fuzz_header(data: &[u8]) {
+    const FILE_BYTES: u64 = 1 << 20;
+    let mut raw = setup_header::default();
+    let len = data.len().min(raw.as_slice().len());
+    raw.as_mut_slice()[..len].copy_from_slice(&data[..len]);
+    if let Ok(header) = check(&raw, FILE_BYTES) {
+        assert!(header.start + header.len == FILE_BYTES);
+        assert!(header.runs_until() >= HIGH_RAM + header.len);
+        if let Some((offset, len)) = header.payload() {
+            assert!(offset + len as u64 <= FILE_BYTES);
+        }
+    }
 }

@@ -6,9 +6,10 @@
 //! Trusts:    neither kernel nor initrd: both come from users. This code runs inside the jail.
 //! Start at:  `load`.
 
-mod bzimage;
+pub(crate) mod bzimage;
 mod params;
 mod reset_vector;
+pub(crate) mod vmlinux;
 
 use std::fs::File;
 
@@ -18,6 +19,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 use crate::control::Entry;
 use crate::layout::{CMDLINE, HIGH_RAM, RAM_BELOW_4G_MAX};
 use bzimage::Header;
+use vmlinux::Unpacked;
 
 /// A kernel image larger than this is refused; Debian's largest is 14 MB.
 const KERNEL_MAX_BYTES: u64 = 256 << 20;
@@ -51,6 +53,8 @@ pub(crate) struct Loaded {
     pub(crate) entry: u64,
     /// How.
     pub(crate) how: Entry,
+    /// Why the kernel has to unpack itself, if so.
+    pub(crate) left_packed: Option<&'static str>,
 }
 
 /// What to boot.
@@ -75,10 +79,21 @@ pub(crate) fn load(memory: &Memory, source: &mut Source<'_>) -> Result<Loaded, B
             have_mib: u64::from(source.memory_mib),
         });
     }
-    bzimage::copy_kernel(&header, source.kernel, memory)?;
-    let loaded = Loaded {
-        entry: HIGH_RAM + bzimage::ENTRY_64,
-        how: Entry::BzImage,
+    let loaded = match vmlinux::unpack(&header, source.kernel, memory, low_end)? {
+        Unpacked::Entry(entry) => Loaded {
+            entry,
+            how: Entry::Vmlinux,
+            left_packed: None,
+        },
+        Unpacked::LeftPacked(why) => {
+            bzimage::copy_kernel(&header, source.kernel, memory)?;
+            let entry = HIGH_RAM + bzimage::ENTRY_64;
+            Loaded {
+                entry,
+                how: Entry::BzImage,
+                left_packed: Some(why),
+            }
+        }
     };
     let initrd = match source.initrd.as_deref_mut() {
         Some(file) => Some(copy_initrd(file, memory, &header, kernel_end, low_end)?),

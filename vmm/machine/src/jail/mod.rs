@@ -62,6 +62,7 @@ pub(crate) fn enter(start: &Start, keep: &[RawFd]) -> Result<(), JailError> {
         enter_namespaces(privileged).map_err(err)?;
         root::enter_empty().map_err(wall("an empty root", ADVICE_NAMESPACES))?;
     }
+    empty_bounding_set();
     limit(start).map_err(wall("limits", ADVICE_BUG))?;
     if privileged {
         become_user(start.uid).map_err(wall("an unprivileged user", ADVICE_BUG))?;
@@ -158,13 +159,16 @@ fn become_user(id: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_capabilities() -> io::Result<()> {
+/// What no program started from here could have, if one could be started. Best effort: a user
+/// without CAP_SETPCAP can't, and needn't, because no_new_privs forbids gaining any.
+fn empty_bounding_set() {
     for number in 0..CAPABILITIES_MAX {
-        // Without CAP_SETPCAP (never had, or gone with the user id) the bounding set stays; it
-        // only limits what no_new_privs forbids anyway.
         let one = CapabilitySet::from_bits_retain(1 << number);
         let _ = rustix::thread::remove_capability_from_bounding_set(one);
     }
+}
+
+fn drop_capabilities() -> io::Result<()> {
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),

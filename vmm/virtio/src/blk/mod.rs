@@ -98,7 +98,10 @@ impl<D: Disk> Block<D> {
             Op::Read { at, len } => self.read(at, len, chain, memory),
             Op::Write { at, len } => self.write(at, len, chain, memory),
             Op::Flush => self.disk.flush().map(|()| 0),
-            Op::Id { len } => Ok(chain.copy_in(memory, 0, &self.id[..len.min(ID_BYTES)]) as u32),
+            Op::Id { len } => {
+                let id = &self.id[..len.min(ID_BYTES)];
+                u32::try_from(chain.copy_in(memory, 0, id)).map_err(|_| DiskError)
+            }
         };
         match done {
             Ok(written) => Outcome {

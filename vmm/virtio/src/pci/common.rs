@@ -49,6 +49,10 @@ impl QueueSetup {
         }
     }
 
+    fn allows(&self, size: u16) -> bool {
+        size.is_power_of_two() && size <= self.size_max
+    }
+
     /// A ring whose three parts lie aligned in memory.
     fn build(&self, memory: &Memory, event_index: bool) -> Option<Ring> {
         let mut queue = Queue::new(self.size_max).ok()?;
@@ -129,6 +133,10 @@ impl Common {
             .map_or(NO_VECTOR, |queue| queue.vector)
     }
 
+    fn queue_count(&self) -> u16 {
+        u16::try_from(self.queues.len()).expect("a device type has few queues")
+    }
+
     /// The device can't go on before the guest resets it.
     pub(super) fn need_reset(&mut self) {
         self.status |= NEEDS_RESET;
@@ -164,7 +172,7 @@ impl Common {
             &half(self.accepted, self.accepted_select).to_le_bytes(),
         );
         put(0x10, &self.config_vector.to_le_bytes());
-        put(0x12, &(self.queues.len() as u16).to_le_bytes());
+        put(0x12, &self.queue_count().to_le_bytes());
         put(0x14, &[self.status, 0]);
         put(0x16, &self.queue_select.to_le_bytes());
         if let Some(queue) = queue {
@@ -233,10 +241,8 @@ impl Common {
                     return;
                 };
                 match offset {
-                    0x18 if configurable && !queue.enabled => {
-                        if value.is_power_of_two() && value <= queue.size_max {
-                            queue.size = value;
-                        }
+                    0x18 if configurable && !queue.enabled && queue.allows(value) => {
+                        queue.size = value;
                     }
                     0x1a => queue.vector = vector,
                     0x1c if configurable && value == 1 => queue.enabled = true,

@@ -104,7 +104,7 @@ impl<D: Device> Function<D> {
         let kind = device.kind();
         let vectors = device.queue_sizes().len() + 1;
         assert!(vectors <= VECTORS_MAX, "every device type has few queues");
-        let vectors = vectors as u16;
+        let vectors = u16::try_from(vectors).expect("few queues fit");
         let mut config = ConfigSpace::new(
             VENDOR_VIRTIO,
             DEVICE_BASE + kind.number(),
@@ -113,8 +113,8 @@ impl<D: Device> Function<D> {
         );
         config.add_bar0(base, BAR_BYTES);
         let mut msix = (vectors - 1).to_le_bytes().to_vec();
-        msix.extend((TABLE_OFFSET as u32).to_le_bytes());
-        msix.extend((PENDING_OFFSET as u32).to_le_bytes());
+        msix.extend(register(TABLE_OFFSET));
+        msix.extend(register(PENDING_OFFSET));
         let msix_at = config.add_capability(CAPABILITY_MSIX, &msix, &[0, 0xc0]);
         for (kind, offset) in [
             (1, COMMON_OFFSET),
@@ -125,7 +125,7 @@ impl<D: Device> Function<D> {
             let mut body = structure(kind, offset, STRUCTURE_BYTES);
             if kind == 2 {
                 body[0] += 4;
-                body.extend((NOTIFY_STRIDE as u32).to_le_bytes());
+                body.extend(register(NOTIFY_STRIDE));
             }
             config.add_capability(CAPABILITY_VENDOR, &body, &[]);
         }
@@ -154,8 +154,12 @@ impl<D: Device> Function<D> {
         &mut self.device
     }
 
-    /// BAR offset that the access capability points to, if it makes sense.
-    fn access_window(&self, len: usize) -> Option<u64> {
+    /// BAR offset that the access capability points to, when `register` is its data and the
+    /// pointer makes sense.
+    fn access_window(&self, register: usize, len: usize) -> Option<u64> {
+        if register != self.access_at + 16 || !matches!(len, 1 | 2 | 4) {
+            return None;
+        }
         let mut bar = [0];
         self.config.read(self.access_at + 4, &mut bar);
         let offset = self.config.u32_at(self.access_at + 8);
@@ -242,22 +246,15 @@ impl<D: Device> Face for Function<D> {
     }
 
     fn read_config(&mut self, register: usize, data: &mut [u8]) {
-        let at = self.access_at + 16;
-        if register == at && matches!(data.len(), 1 | 2 | 4) {
-            if let Some(offset) = self.access_window(data.len()) {
-                self.read_bar(offset, data);
-                return;
-            }
+        match self.access_window(register, data.len()) {
+            Some(offset) => self.read_bar(offset, data),
+            None => self.config.read(register, data),
         }
-        self.config.read(register, data);
     }
 
     fn write_config(&mut self, register: usize, data: &[u8], memory: &Memory) -> Effects {
-        let at = self.access_at + 16;
-        if register == at && matches!(data.len(), 1 | 2 | 4) {
-            if let Some(offset) = self.access_window(data.len()) {
-                return self.write_bar(offset, data, memory);
-            }
+        if let Some(offset) = self.access_window(register, data.len()) {
+            return self.write_bar(offset, data, memory);
         }
         let window = self.config.window();
         let control = self.config.u16_at(self.msix_at + 2);
@@ -349,10 +346,15 @@ impl<S: Sink> Function<crate::Console<S>> {
     }
 }
 
+/// Offsets in BAR 0, as the four bytes of a register.
+fn register(offset: usize) -> [u8; 4] {
+    u32::try_from(offset).expect("BAR 0 is small").to_le_bytes()
+}
+
 /// Body of a virtio capability, without id and link: length, type, bar, offset, length.
 fn structure(kind: u8, offset: usize, len: usize) -> Vec<u8> {
     let mut body = vec![16, kind, 0, 0, 0, 0];
-    body.extend((offset as u32).to_le_bytes());
-    body.extend((len as u32).to_le_bytes());
+    body.extend(register(offset));
+    body.extend(register(len));
     body
 }
