@@ -134,8 +134,8 @@ pub struct Counters {
     pub console_in: u64,
     /// Times a vCPU had to wait for the console's reader.
     pub console_waits: u64,
-    /// Disk requests completed.
-    pub disk_requests: u64,
+    /// Requests served by virtio devices: disk, entropy, console buffers.
+    pub requests: u64,
     /// Requests refused because the guest built them badly.
     pub bad_requests: u64,
 }

@@ -208,9 +208,10 @@ impl IoLoop {
         }
         if !blocked && self.stalled {
             self.stalled = false;
-            return self.serve(CONSOLE_SLOT, CONSOLE_OUTPUT);
+            self.serve(CONSOLE_SLOT, CONSOLE_OUTPUT)?;
         }
-        Ok(())
+        // The guest wrote, so it may have changed which console takes input.
+        self.deliver_input()
     }
 
     /// Listens for what can be used: input while there's room, room while there's output.
@@ -324,14 +325,14 @@ impl IoLoop {
 
     pub(crate) fn counters(&self) -> Counters {
         let (console_waits, console_out) = self.machine.output.counts();
-        let (disk_requests, bad_requests) = self.machine.slots.counts();
+        let (requests, bad_requests) = self.machine.slots.counts();
         Counters {
             exits: self.machine.bus.accesses.load(Ordering::Relaxed),
             unclaimed: self.machine.bus.unclaimed.load(Ordering::Relaxed),
             console_out,
             console_in: self.taken,
             console_waits,
-            disk_requests,
+            requests,
             bad_requests,
         }
     }

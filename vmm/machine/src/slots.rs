@@ -90,7 +90,7 @@ impl Slots {
         })
     }
 
-    /// Requests served on disks and entropy, and chains refused.
+    /// Requests served by devices, and chains refused.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (
             self.served.load(Ordering::Relaxed),

@@ -235,7 +235,8 @@ impl Machine {
             clone(&serial_drained)?,
             Arc::clone(&output),
             Arc::clone(&console_used),
-        );
+        )
+        .map_err(io("Copying an event"))?;
         let bus = Arc::new(Bus::new(serial, power, Arc::clone(&slots)));
 
         let rsdp = acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Write {

@@ -52,10 +52,7 @@ impl<S: Sink> Console<S> {
                 turn.again = true;
                 return Ok(turn);
             }
-            let Some(chain) = ring.take(memory)? else {
-                if ring.arm(memory)? {
-                    continue;
-                }
+            let Some(chain) = ring.take_or_arm(memory)? else {
                 return Ok(turn);
             };
             if chain.fault().is_some() {
@@ -97,10 +94,7 @@ impl<S: Sink> Console<S> {
         let mut turn = Turn::default();
         let mut done = 0;
         while done < input.len() && turn.served + turn.refused < CHAINS_PER_TURN_MAX {
-            let Some(chain) = ring.take(memory)? else {
-                if ring.arm(memory)? {
-                    continue;
-                }
+            let Some(chain) = ring.take_or_arm(memory)? else {
                 break;
             };
             let written = match chain.fault() {

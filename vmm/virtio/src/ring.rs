@@ -7,8 +7,6 @@
 //! Trusts:    `virtio-queue` for ring arithmetic; the guest for nothing.
 //! Start at:  `Ring::take`.
 
-use std::sync::atomic::Ordering;
-
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
@@ -224,6 +222,22 @@ impl Ring {
         Ok(Some(chain))
     }
 
+    /// As `take`; when nothing is posted, asks the guest for a kick when it posts more.
+    pub fn take_or_arm(&mut self, memory: &Memory) -> Result<Option<Chain>, BadRing> {
+        if let Some(chain) = self.take(memory)? {
+            return Ok(Some(chain));
+        }
+        let posted_meanwhile = self
+            .queue
+            .enable_notification(memory)
+            .map_err(|_| BadRing::Memory)?;
+        if !posted_meanwhile {
+            return Ok(None);
+        }
+        // A ring that claims a chain and has none must not make us spin.
+        self.take(memory)?.map(Some).ok_or(BadRing::Memory)
+    }
+
     /// Serves chains until none is left or the turn's limit is reached.
     pub fn take_turn(
         &mut self,
@@ -232,10 +246,7 @@ impl Ring {
     ) -> Result<Turn, BadRing> {
         let mut turn = Turn::default();
         while turn.served + turn.refused < CHAINS_PER_TURN_MAX {
-            let Some(chain) = self.take(memory)? else {
-                if self.arm(memory)? {
-                    continue;
-                }
+            let Some(chain) = self.take_or_arm(memory)? else {
                 return Ok(turn);
             };
             let written = match act(&chain) {
@@ -276,24 +287,10 @@ impl Ring {
             .set_next_avail(self.queue.next_avail().wrapping_sub(1));
     }
 
-    /// Asks the guest for a kick when it posts more. True: it already did, so look again.
-    pub fn arm(&mut self, memory: &Memory) -> Result<bool, BadRing> {
-        self.queue
-            .enable_notification(memory)
-            .map_err(|_| BadRing::Memory)
-    }
-
     /// Whether the guest wants an interrupt for what was given back.
     pub(crate) fn wants_interrupt(&mut self, memory: &Memory) -> Result<bool, BadRing> {
         self.queue
             .needs_notification(memory)
             .map_err(|_| BadRing::Memory)
-    }
-
-    /// Whether anything is posted. Used to tell a reader that the guest has room.
-    pub fn has_chain(&self, memory: &Memory) -> bool {
-        self.queue
-            .avail_idx(memory, Ordering::Acquire)
-            .is_ok_and(|index| index.0 != self.queue.next_avail())
     }
 }

@@ -16,6 +16,10 @@ use crate::console_stream::{Output, SerialWriter};
 
 /// Register offset of the data register.
 const DATA: u8 = 0;
+/// Register offset of the modem control register.
+const MODEM_CONTROL: u8 = 4;
+/// Loopback, in that register: no input is taken meanwhile.
+const LOOPBACK: u8 = 1 << 4;
 
 #[derive(Debug)]
 struct Interrupt(EventFd);
@@ -49,6 +53,7 @@ pub(crate) struct SerialPort {
     output: Arc<Output>,
     /// Shared with virtio-console: who spoke last gets the input.
     console_used: Arc<AtomicBool>,
+    drained: EventFd,
 }
 
 impl SerialPort {
@@ -58,14 +63,16 @@ impl SerialPort {
         drained: EventFd,
         output: Arc<Output>,
         console_used: Arc<AtomicBool>,
-    ) -> SerialPort {
+    ) -> io::Result<SerialPort> {
         let writer = SerialWriter(Arc::clone(&output));
+        let again = drained.try_clone()?;
         let chip = Serial::with_events(Interrupt(interrupt), Drained(drained), writer);
-        SerialPort {
+        Ok(SerialPort {
             chip: Mutex::new(chip),
             output,
             console_used,
-        }
+            drained: again,
+        })
     }
 
     pub(crate) fn read(&self, register: u8) -> u8 {
@@ -87,6 +94,10 @@ impl SerialPort {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .write(register, value);
+        if register == MODEM_CONTROL && value & LOOPBACK == 0 {
+            // Input that was refused during loopback gets another chance.
+            let _ = self.drained.write(1);
+        }
         if register == DATA && self.output.counts().1 != before {
             self.console_used.store(false, Ordering::Relaxed);
         }
