@@ -104,8 +104,8 @@ impl Driver {
             .unwrap();
         self.memory.write_obj(0xffu8, GuestAddress(STATUS)).unwrap();
         let device_writes = if matches!(kind, READ | ID) { 2 } else { 0 };
-        let parts = [
-            (HEADER, 16, 1, 1u16),
+        let parts: [(u64, u32, u16, u16); 3] = [
+            (HEADER, 16, 1, 1),
             (DATA, len, 1 | device_writes, 2),
             (STATUS, 1, 2, 0),
         ];
