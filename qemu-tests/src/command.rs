@@ -10,10 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use image_builder::Paths;
+use sys::signals::Signals;
 
 use crate::checks;
+use crate::demo;
 use crate::folders::RunFolder;
 use crate::packages;
+use crate::probe;
 use crate::progress::Progress;
 use crate::scenario::{Scenario, Totals, chain, run_all};
 use crate::scenarios;
@@ -37,6 +40,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Boot two bare machines over the network into nodes, and run a guest on each
+    Demo {
+        /// Leave the nodes up, with a loopback URL for each, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
     /// Run every test there is: format, lints, unit tests, then each scenario in QEMU
     Test {
         /// Only tests and scenarios whose name contains this
@@ -65,6 +74,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(EXIT_HOST);
     }
     let done = match arguments.command {
+        Command::Demo { keep } => demonstrate(keep),
         Command::Test {
             filter,
             long,
@@ -80,6 +90,21 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn demonstrate(keep: bool) -> Result<bool, String> {
+    // Before the first thread starts: all of them leave Ctrl-C to us then.
+    let signals = keep
+        .then(Signals::block)
+        .transpose()
+        .map_err(|error| chain(&error))?;
+    let paths = Paths::discover().map_err(|error| chain(&error))?;
+    let progress = Progress::on_stderr();
+    let supplies = Supplies::build(&paths, &progress).map_err(|error| chain(&error))?;
+    let folder = RunFolder::create(&paths.target).map_err(|error| chain(&error))?;
+    probe::settle(&supplies.guest, &folder, &progress);
+    let told = demo::run(&supplies, &folder, &progress, signals.as_ref());
+    told.map(|()| true).map_err(|problem| problem.to_string())
 }
 
 fn list() {
@@ -141,7 +166,10 @@ fn run_scenarios(chosen: &[Scenario], paths: &Paths, progress: &Progress) -> Tot
         Err(problem) => return failed(chain(&problem)),
     };
     match RunFolder::create(&paths.target) {
-        Ok(folder) => run_all(chosen, &folder, &supplies, progress),
+        Ok(folder) => {
+            probe::settle(&supplies.guest, &folder, progress);
+            run_all(chosen, &folder, &supplies, progress)
+        }
         Err(problem) => failed(format!("making a folder for logs: {problem}")),
     }
 }

@@ -15,6 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Runs whose logs are kept; a run has some 10 MB.
 const RUNS_MAX: usize = 10;
 
+/// Begins the name of a folder for sockets; the process's number follows.
+const SOCKETS: &str = "luc-rig-";
+
 /// The folders of one run. Dropping it removes the sockets.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -34,10 +37,9 @@ impl RunFolder {
         let logs = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
         fs::create_dir_all(&logs)?;
         remove_old(&runs)?;
-        let sockets = std::env::temp_dir().join(format!("luc-rig-{}", std::process::id()));
-        if sockets.exists() {
-            fs::remove_dir_all(&sockets)?; // an older process had our number
-        }
+        let temporary = std::env::temp_dir();
+        remove_abandoned(&temporary)?;
+        let sockets = temporary.join(format!("{SOCKETS}{}", std::process::id()));
         fs::create_dir(&sockets)?;
         // Whoever can write here could pose as a machine.
         fs::set_permissions(&sockets, fs::Permissions::from_mode(0o700))?;
@@ -68,6 +70,22 @@ fn remove_old(runs: &Path) -> io::Result<()> {
     let excess = all.len().saturating_sub(RUNS_MAX);
     for old in &all[..excess] {
         fs::remove_dir_all(old)?;
+    }
+    Ok(())
+}
+
+/// Removes socket folders of rigs that were killed, and of our own number's earlier owner.
+fn remove_abandoned(temporary: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(temporary)?.flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(SOCKETS)?.parse().ok());
+        let is_ours = |process: u32| process == std::process::id();
+        let lives = |process: u32| Path::new(&format!("/proc/{process}")).exists();
+        if process.is_some_and(|process| is_ours(process) || !lives(process)) {
+            let _ = fs::remove_dir_all(entry.path()); // another user's stays
+        }
     }
     Ok(())
 }

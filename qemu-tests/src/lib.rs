@@ -11,12 +11,14 @@
 pub mod bench;
 pub mod checks;
 pub mod command;
+pub mod demo;
 pub mod folders;
 pub mod lan;
 pub mod luc;
 pub mod machine;
 pub mod node;
 pub mod packages;
+pub mod probe;
 pub mod progress;
 pub mod scenario;
 pub mod scenarios;

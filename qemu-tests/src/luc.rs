@@ -113,6 +113,11 @@ impl Luc {
 
     /// Opens a VM's console.
     pub fn console(&self, vm: &str) -> Result<Console, Problem> {
+        self.console_since(vm, Instant::now())
+    }
+
+    /// The same, with the times of its lines counted from `zero`.
+    pub fn console_since(&self, vm: &str, zero: Instant) -> Result<Console, Problem> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let mut luc = self.command(&["vm", "console", vm]);
         let errors = std::fs::File::create(self.logs.join(format!("console-{number}.err.txt")))?;
@@ -125,7 +130,7 @@ impl Luc {
             .take()
             .ok_or_else(|| Problem::broken("no console output"))?;
         let log = self.logs.join(format!("console-{number}.{vm}.txt"));
-        let lines = Serial::follow(stdout, &log, Instant::now(), Box::new(|_| ()))?;
+        let lines = Serial::follow(stdout, &log, zero, Box::new(|_| ()))?;
         let typing = child.stdin.take();
         Ok(Console {
             child,

@@ -62,9 +62,20 @@ impl Node {
     pub fn join(story: &Story, lan: &Lan, mut machine: Machine) -> Result<Self, Problem> {
         let line = machine.booted("] ready http://", story.left())?;
         let address = address_in(&line.text)?;
-        let door = lan.client().open_door(SocketAddrV4::new(address, API_PORT))?;
-        let luc = Luc::new(&story.supplies().luc, &door.to_string(), story.folders().logs);
-        Ok(Self { machine, address, luc, door })
+        let door = lan
+            .client()
+            .open_door(SocketAddrV4::new(address, API_PORT))?;
+        let luc = Luc::new(
+            &story.supplies().luc,
+            &door.to_string(),
+            story.folders().logs,
+        );
+        Ok(Self {
+            machine,
+            address,
+            luc,
+            door,
+        })
     }
 
     /// `http://127.0.0.1:PORT/`: the API for programs and people on this host.
@@ -87,9 +98,21 @@ impl Node {
     /// Uploads the test guest as the image `guest`.
     pub fn add_guest_image(&self, story: &Story) -> Result<(), Problem> {
         let image = &story.supplies().guest;
-        let (kernel, initrd) = (image.kernel.to_string_lossy(), image.initrd.to_string_lossy());
-        let words =
-            ["image", "add", GUEST, "--kernel", &kernel, "--initrd", &initrd, "--cmdline", GUEST_CMDLINE];
+        let (kernel, initrd) = (
+            image.kernel.to_string_lossy(),
+            image.initrd.to_string_lossy(),
+        );
+        let words = [
+            "image",
+            "add",
+            GUEST,
+            "--kernel",
+            &kernel,
+            "--initrd",
+            &initrd,
+            "--cmdline",
+            GUEST_CMDLINE,
+        ];
         self.luc.run(&words)?;
         Ok(())
     }
@@ -97,9 +120,21 @@ impl Node {
     /// Creates a VM of the test guest and waits until it runs. `name` is its nonce as well.
     pub fn create(&self, name: &str, behaviour: &str, more: &[&str]) -> Result<(), Problem> {
         // With `reboot=t` the kernel resets by a triple fault.
-        let how = if behaviour == "triplefault" { " reboot=t" } else { "" };
+        let how = if behaviour == "triplefault" {
+            " reboot=t"
+        } else {
+            ""
+        };
         let cmdline = format!("luc.nonce={name} luc.guest={behaviour}{how}");
-        let words = ["vm", "create", name, "--image", GUEST, "--cmdline", &cmdline];
+        let words = [
+            "vm",
+            "create",
+            name,
+            "--image",
+            GUEST,
+            "--cmdline",
+            &cmdline,
+        ];
         let words = [&words[..], &["--wait", "--timeout", WAIT], more].concat();
         self.luc.run(&words)?;
         Ok(())
@@ -107,7 +142,8 @@ impl Node {
 
     /// Waits until a VM is in a state, or its console shows a text (`console~TEXT`).
     pub fn wait(&self, vm: &str, condition: &str) -> Result<(), Problem> {
-        self.luc.run(&["wait", "vm", vm, "--for", condition, "--timeout", WAIT])?;
+        self.luc
+            .run(&["wait", "vm", vm, "--for", condition, "--timeout", WAIT])?;
         Ok(())
     }
 
@@ -120,7 +156,12 @@ impl Node {
 
     /// Ends VMs and waits until they are gone.
     pub fn delete(&self, vms: &[&str]) -> Result<(), Problem> {
-        let words = [&["vm", "delete"], vms, &["--yes", "--wait", "--timeout", WAIT]].concat();
+        let words = [
+            &["vm", "delete"],
+            vms,
+            &["--yes", "--wait", "--timeout", WAIT],
+        ]
+        .concat();
         self.luc.run(&words)?;
         Ok(())
     }
@@ -162,7 +203,13 @@ impl Node {
 fn address_in(line: &str) -> Result<Ipv4Addr, Problem> {
     let report = Report::parse(line);
     let host = report.as_ref().and_then(|report| {
-        report.text.strip_prefix("http://")?.split(['/', ':', ' ']).next()?.parse().ok()
+        report
+            .text
+            .strip_prefix("http://")?
+            .split(['/', ':', ' '])
+            .next()?
+            .parse()
+            .ok()
     });
     host.ok_or_else(|| Problem::Broken(format!("no address in the line {line:?}")))
 }
@@ -174,7 +221,12 @@ mod tests {
 
     #[test]
     fn the_ready_line_names_the_address() {
-        assert_eq!(address_in("luc[ 3.2] ready http://10.77.0.100/").unwrap().to_string(), "10.77.0.100");
+        assert_eq!(
+            address_in("luc[ 3.2] ready http://10.77.0.100/")
+                .unwrap()
+                .to_string(),
+            "10.77.0.100"
+        );
         assert!(address_in("luc[ 3.2] ready http:///").is_err());
         assert!(address_in("ready http://10.77.0.100/").is_err());
     }

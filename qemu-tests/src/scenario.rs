@@ -196,9 +196,10 @@ fn run_one(
             }
         }
         Err(Problem::Broken(why)) => {
+            let promise = scenario.promise;
             progress.say(&format!(
-                "FAILED   {took:6.1} s  {name}: {}\n  why: {why}\n{clues}  again: cargo rig test {name}",
-                scenario.promise
+                "FAILED   {took:6.1} s  {name}: {promise}\n  why: {why}\n{clues}  \
+                 again: cargo rig test {name}"
             ));
             Totals {
                 failed: 1,

@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::machine::{Folders, Line, Machine, Serial, Shape};
@@ -27,7 +27,7 @@ pub struct Story {
     sockets: PathBuf,
     supplies: Supplies,
     progress: Progress,
-    serials: Vec<(String, Serial)>,
+    serials: Mutex<Vec<(String, Serial)>>,
 }
 
 impl Story {
@@ -48,7 +48,7 @@ impl Story {
             sockets,
             supplies,
             progress,
-            serials: Vec::new(),
+            serials: Mutex::default(),
         }
     }
 
@@ -85,15 +85,18 @@ impl Story {
     }
 
     /// Switches a machine on; its console moves a progress row.
-    pub fn power_on(&mut self, shape: Shape) -> Result<Machine, Problem> {
+    pub fn power_on(&self, shape: Shape) -> Result<Machine, Problem> {
         let row = Arc::new(self.row(&shape.name));
         row.stage("waiting for a boot slot");
         let watcher = Arc::clone(&row);
         let observer = move |line: &Line| show(&watcher, line);
         let machine = Machine::start(shape, self.folders(), Box::new(observer))?;
         row.stage("firmware");
+        let serial = (machine.name().to_owned(), machine.serial().clone());
         self.serials
-            .push((machine.name().to_owned(), machine.serial().clone()));
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(serial);
         Ok(machine)
     }
 
@@ -101,7 +104,8 @@ impl Story {
     #[must_use]
     pub fn clues(&self, lines: usize) -> String {
         let mut text = String::new();
-        for (name, serial) in &self.serials {
+        let serials = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, serial) in serials.iter() {
             let _ = writeln!(text, "  {name}, last of its serial port:");
             for line in serial.last(lines) {
                 let _ = writeln!(text, "    {:8.3} {}", line.at.as_secs_f64(), line.text);

@@ -14,6 +14,7 @@ use image_builder::cpio::Archive;
 use image_builder::lock::Lock;
 use image_builder::{AllowList, Flavour, Kernel, Options, Paths, fetch, kernel};
 
+use crate::machine::Boot;
 use crate::progress::Progress;
 use crate::scenario::chain;
 
@@ -50,6 +51,16 @@ pub struct NoSupply {
 }
 
 impl GuestImage {
+    /// Boots it in QEMU directly, without a node.
+    #[must_use]
+    pub fn boot(&self, arguments: &str) -> Boot {
+        Boot::Direct {
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            cmdline: format!("console=ttyS0 quiet panic=-1 {arguments}"),
+        }
+    }
+
     /// Builds the guest's program and packs it.
     pub fn build(paths: &Paths) -> Result<Self, NoSupply> {
         let program = build_bin(paths, "guest", "guest")?;
@@ -145,13 +156,21 @@ impl Supplies {
         let row = progress.row("supplies");
         row.stage("building luc and the node's image");
         let mut listener = image_builder::Progress::stderr();
-        image_builder::build(&Options::of(paths.clone()), &mut listener)
-            .map_err(|error| NoSupply { what: "the node's image", why: advice(&error) })?;
+        image_builder::build(&Options::of(paths.clone()), &mut listener).map_err(|error| {
+            NoSupply {
+                what: "the node's image",
+                why: advice(&error),
+            }
+        })?;
         // The image builder has just compiled it: the same program serves people.
         let luc = paths.target.join("x86_64-unknown-linux-gnu/release/luc");
         row.stage("building the guest's image");
         let guest = GuestImage::build(paths)?;
-        Ok(Self { paths: paths.clone(), luc, guest })
+        Ok(Self {
+            paths: paths.clone(),
+            luc,
+            guest,
+        })
     }
 }
 

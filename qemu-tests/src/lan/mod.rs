@@ -49,11 +49,20 @@ impl Lan {
     /// A wire with only our client on it.
     pub fn start(story: &Story, name: &'static str) -> Result<Self, Problem> {
         let folders = story.folders();
-        let place = Place { sockets: folders.sockets, logs: folders.logs };
+        let place = Place {
+            sockets: folders.sockets,
+            logs: folders.logs,
+        };
         let mut wire = Wire::start(name, place, SEED)?;
         let port = wire.add_port()?;
         let client = Station::start(&port, CLIENT_MAC, CLIENT, PREFIX)?;
-        Ok(Self { client, server: None, wire, name, machines: 0 })
+        Ok(Self {
+            client,
+            server: None,
+            wire,
+            name,
+            machines: 0,
+        })
     }
 
     /// The same with our netboot server, which serves the run's image.

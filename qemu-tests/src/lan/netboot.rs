@@ -57,7 +57,10 @@ pub fn serve(
             let problem = server.failure().await;
             eprintln!("rig: the netboot server failed: {}", chain(&problem));
         };
-        stack.executor().spawn_detached(task).map_err(|error| error.to_string())
+        stack
+            .executor()
+            .spawn_detached(task)
+            .map_err(|error| error.to_string())
     })?;
     started.map_err(Problem::Broken)
 }

@@ -29,7 +29,7 @@ pub fn settle(probe: impl FnOnce() -> bool) -> Accel {
     *BEST.get_or_init(|| match std::env::var(OVERRIDE).as_deref() {
         Ok("kvm") => Accel::Kvm,
         Ok(_) => Accel::Tcg,
-        Err(_) if can_open_kvm() && probe() => Accel::Kvm,
+        Err(_) if can_open_kvm() && is_nested() && probe() => Accel::Kvm,
         Err(_) => Accel::Tcg,
     })
 }
@@ -40,4 +40,12 @@ fn can_open_kvm() -> bool {
         .write(true)
         .open("/dev/kvm")
         .is_ok()
+}
+
+/// Whether guests may have guests: without that a node could not run a VM.
+fn is_nested() -> bool {
+    ["kvm_amd", "kvm_intel"].iter().any(|module| {
+        let path = format!("/sys/module/{module}/parameters/nested");
+        std::fs::read_to_string(path).is_ok_and(|text| matches!(text.trim(), "1" | "Y"))
+    })
 }

@@ -114,7 +114,7 @@ impl Machine {
             serial: &serial_path,
             uefi_vars: &vars,
         };
-        let arguments = shape::arguments(&shape, accel::best(), &sockets);
+        let arguments = shape::arguments(&shape, shape.accel.unwrap_or_else(accel::best), &sockets);
         let log = |end: &str| folders.logs.join(format!("{}.{end}", shape.name));
         let errors = log("qemu.txt");
         fs::write(log("command.txt"), format!("{QEMU} {arguments:?}\n")).map_err(text)?;
@@ -166,6 +166,12 @@ impl Machine {
     #[must_use]
     pub fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// When it was switched on: the zero of its serial lines' times.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Since it was switched on.

@@ -38,7 +38,10 @@ pub struct Line {
 
 /// No line as wanted came in time; says what came instead.
 #[derive(Debug, thiserror::Error)]
-#[error("no serial line with {wanted} within {waited:?}{ended}; the last one: {last:?}; the whole log: {log}", ended = if *.ended { " (the machine has ended)" } else { "" })]
+#[error(
+    "no serial line with {wanted:?} within {waited:?}{}; the last one: {last:?}; all: {log}",
+    if *.ended { " (it has ended)" } else { "" }
+)]
 pub struct NoSuchLine {
     /// What was waited for.
     pub wanted: String,

@@ -71,6 +71,8 @@ pub struct Shape {
     pub clock: Option<&'static str>,
     /// Raw disk images, attached as virtio disks and written to.
     pub disks: Vec<PathBuf>,
+    /// How instructions are run; `None` is the run's own choice.
+    pub accel: Option<Accel>,
 }
 
 impl Shape {
@@ -86,6 +88,7 @@ impl Shape {
             nics: Vec::new(),
             clock: None,
             disks: Vec::new(),
+            accel: None,
         }
     }
 

@@ -53,17 +53,29 @@ fn run(story: &mut Story) -> Outcome {
         let answer = node.luc.ask(words)?;
         let is_right = answer.code == *code && answer.stderr.contains(says);
         if !is_right || !answer.stdout.is_empty() {
-            wrong.push(format!("luc {}: expected {code} and {says:?}, got {answer:?}", words.join(" ")));
+            wrong.push(format!(
+                "luc {}: expected {code} and {says:?}, got {answer:?}",
+                words.join(" ")
+            ));
         }
     }
-    demand!(wrong.is_empty(), "{} unclear answers:\n{}", wrong.len(), wrong.join("\n"));
+    demand!(
+        wrong.is_empty(),
+        "{} unclear answers:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 
     // A kernel that is none, and a name that is taken.
     let readme = story.supplies().paths.workspace.join("Cargo.toml");
     let readme = readme.display().to_string();
-    let answer = node.luc.ask(&["image", "add", "odd", "--kernel", &readme])?;
+    let answer = node
+        .luc
+        .ask(&["image", "add", "odd", "--kernel", &readme])?;
     if answer.code == 0 {
-        let answer = node.luc.ask(&["vm", "create", "odd", "--image", "odd", "--wait"])?;
+        let answer = node
+            .luc
+            .ask(&["vm", "create", "odd", "--image", "odd", "--wait"])?;
         demand!(answer.code != 0, "a VM runs from a text file: {answer:?}");
     }
     node.add_guest_image(story)?;

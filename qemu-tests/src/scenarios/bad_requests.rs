@@ -60,10 +60,17 @@ fn run(story: &mut Story) -> Outcome {
     for (what, target, body, statuses) in CASES {
         let reply = node.raw(request(target, body).as_bytes())?;
         if !is_clear_problem(&reply, statuses) {
-            wrong.push(format!("{what} ({target}): expected {statuses:?}, got {reply:?}"));
+            wrong.push(format!(
+                "{what} ({target}): expected {statuses:?}, got {reply:?}"
+            ));
         }
     }
-    demand!(wrong.is_empty(), "{} unclear answers:\n{}", wrong.len(), wrong.join("\n"));
+    demand!(
+        wrong.is_empty(),
+        "{} unclear answers:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 
     demand_survives_noise(&node)?;
     demand_ready(&node, &lan)

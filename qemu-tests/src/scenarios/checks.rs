@@ -25,19 +25,32 @@ pub fn demand_ready(node: &Node, lan: &Lan) -> Outcome {
     lan.client().ping(node.address, PING_MAX)?;
     let show = node.show()?;
     demand!(show["state"] == "ready", "the node is not ready: {show}");
-    demand!(show["kvm"]["usable"] == true, "the node can't run VMs: {}", show["kvm"]);
+    demand!(
+        show["kvm"]["usable"] == true,
+        "the node can't run VMs: {}",
+        show["kvm"]
+    );
     let address = node.address.to_string();
     let addresses = show["addresses"].to_string();
-    demand!(addresses.contains(&address), "{address} is not among {addresses}");
+    demand!(
+        addresses.contains(&address),
+        "{address} is not among {addresses}"
+    );
     let problems = node.machine.serial().all_with("] error ");
-    demand!(problems.is_empty(), "the console shows errors: {problems:?}");
+    demand!(
+        problems.is_empty(),
+        "the console shows errors: {problems:?}"
+    );
     Ok(())
 }
 
 /// Our own processes stay small.
 pub fn demand_memory(node: &Node) -> Outcome {
     let resident = resident_bytes(&node.show()?)?;
-    demand!(resident <= RESIDENT_MAX, "{resident} bytes resident, the most is {RESIDENT_MAX}");
+    demand!(
+        resident <= RESIDENT_MAX,
+        "{resident} bytes resident, the most is {RESIDENT_MAX}"
+    );
     Ok(())
 }
 
@@ -67,5 +80,9 @@ fn bytes(value: &Value) -> Option<u64> {
     if let Some(number) = value.as_u64() {
         return Some(number);
     }
-    value.as_str()?.parse::<protocol::ByteCount>().ok().map(protocol::ByteCount::get)
+    value
+        .as_str()?
+        .parse::<protocol::ByteCount>()
+        .ok()
+        .map(protocol::ByteCount::get)
 }

@@ -49,11 +49,23 @@ fn run(story: &mut Story) -> Outcome {
     let after = Footprint::of(&node.show()?)?;
     story.say(&format!("before {before:?}, after {after:?}"));
 
-    demand!(after.processes == before.processes, "processes: {before:?}, then {after:?}");
-    demand!(after.open_files == before.open_files, "open files: {before:?}, then {after:?}");
+    demand!(
+        after.processes == before.processes,
+        "processes: {before:?}, then {after:?}"
+    );
+    demand!(
+        after.open_files == before.open_files,
+        "open files: {before:?}, then {after:?}"
+    );
     let growth = after.resident.saturating_sub(before.resident);
-    demand!(growth <= GROWTH_MAX, "{growth} bytes more: {before:?}, then {after:?}");
-    demand!(after.reserved == before.reserved, "reserved memory: {before:?}, then {after:?}");
+    demand!(
+        growth <= GROWTH_MAX,
+        "{growth} bytes more: {before:?}, then {after:?}"
+    );
+    demand!(
+        after.reserved == before.reserved,
+        "reserved memory: {before:?}, then {after:?}"
+    );
     demand_ready(&node, &lan)
 }
 

@@ -50,6 +50,9 @@ fn run(story: &mut Story) -> Outcome {
     again.lines().wait_for(&answer, story.left())?;
     drop(again);
     let log = node.luc.run(&["vm", "log", "echo"])?;
-    demand!(log.contains(&answer), "the log lost what was printed: {log}");
+    demand!(
+        log.contains(&answer),
+        "the log lost what was printed: {log}"
+    );
     node.delete(&["echo"])
 }

@@ -44,7 +44,10 @@ fn run(story: &mut Story) -> Outcome {
     let after = node.show()?;
     let (before, after) = (resident_bytes(&before)?, resident_bytes(&after)?);
     let growth = after.saturating_sub(before);
-    demand!(growth <= GROWTH_MAX, "{growth} bytes more after {FLOOD:?} of flood");
+    demand!(
+        growth <= GROWTH_MAX,
+        "{growth} bytes more after {FLOOD:?} of flood"
+    );
 
     // A reader sees whole lines in order, from wherever it came in.
     let console = node.luc.console("flooder")?;

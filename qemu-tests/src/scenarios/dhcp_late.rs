@@ -31,15 +31,24 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let mut lan = Lan::with_netboot(story, "lan")?;
-    lan.set_server_link(Link { cut: true, ..Link::default() });
+    lan.set_server_link(Link {
+        cut: true,
+        ..Link::default()
+    });
     let shape = Shape::new("patient", Firmware::Bios, direct(story.supplies(), ""));
     let mut machine = story.power_on(lan.plug(shape)?)?;
     machine.booted("] network ", story.left())?;
 
     let early = machine.serial().wait_for("] address ", AWAY);
-    demand!(early.is_err(), "the node has an address that nobody gave: {early:?}");
+    demand!(
+        early.is_err(),
+        "the node has an address that nobody gave: {early:?}"
+    );
     let [frames, ..] = lan.wire().counts();
-    demand!(frames >= 3, "only {frames} frames in {AWAY:?}: the node does not keep asking");
+    demand!(
+        frames >= 3,
+        "only {frames} frames in {AWAY:?}: the node does not keep asking"
+    );
 
     lan.set_server_link(Link::default());
     let node = Node::join(story, &lan, machine)?;

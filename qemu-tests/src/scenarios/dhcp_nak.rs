@@ -33,7 +33,10 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let mut lan = Lan::with_netboot(story, "lan")?;
-    lan.set_server_link(Link { cut: true, ..Link::default() });
+    lan.set_server_link(Link {
+        cut: true,
+        ..Link::default()
+    });
     let rogue = Rogue::start(&lan.add_port()?, NAKS)?;
     let shape = Shape::new("refused", Firmware::Bios, direct(story.supplies(), ""));
     let mut machine = story.power_on(lan.plug(shape)?)?;
@@ -41,13 +44,23 @@ fn run(story: &mut Story) -> Outcome {
 
     let until = Instant::now() + story.left();
     while rogue.naks() < NAKS {
-        demand!(Instant::now() < until, "the node asked only {} times", rogue.naks());
+        demand!(
+            Instant::now() < until,
+            "the node asked only {} times",
+            rogue.naks()
+        );
         std::thread::sleep(LOOK_EVERY);
     }
     lan.set_server_link(Link::default());
 
     let node = Node::join(story, &lan, machine)?;
-    let believed = node.machine.serial().all_with(&format!("] address {OFFERED}"));
-    demand!(believed.is_empty(), "the node used an address that was refused: {believed:?}");
+    let believed = node
+        .machine
+        .serial()
+        .all_with(&format!("] address {OFFERED}"));
+    demand!(
+        believed.is_empty(),
+        "the node used an address that was refused: {believed:?}"
+    );
     demand_ready(&node, &lan)
 }

@@ -37,7 +37,9 @@ fn run(story: &mut Story) -> Outcome {
     File::create(&disk)?.set_len(DISK_SIZE)?;
     let image = story.supplies().guest.clone();
     let paths = [&image.kernel, &image.initrd, &disk].map(|path| path.display().to_string());
-    let words = ["image", "add", "guest", "--kernel", &paths[0], "--initrd", &paths[1]];
+    let words = [
+        "image", "add", "guest", "--kernel", &paths[0], "--initrd", &paths[1],
+    ];
     let more = ["--disk", &paths[2], "--cmdline", GUEST_CMDLINE];
     node.luc.run(&[&words[..], &more].concat())?;
 

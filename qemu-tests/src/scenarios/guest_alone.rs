@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::demand;
-use crate::machine::{Boot, Firmware, Shape};
+use crate::machine::{Firmware, Shape};
 use crate::scenario::{Outcome, Scenario};
 use crate::story::Story;
 
@@ -24,11 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let image = story.supplies().guest.clone();
-    let boot = Boot::Direct {
-        kernel: image.kernel,
-        initrd: image.initrd,
-        cmdline: "console=ttyS0 quiet panic=-1 luc.nonce=alone".to_owned(),
-    };
+    let boot = image.boot("luc.nonce=alone");
     let mut machine = story.power_on(Shape::new("guest", Firmware::Bios, boot).memory_mib(256))?;
 
     let line = machine.booted(guest::TOKEN_LINE, story.left())?;

@@ -1,6 +1,7 @@
 //! A guest may end in every way a guest can, and the node says truly how it ended.
 //!
-//! Does:      a shutdown from inside, a reset, a triple fault, and the power button pressed from outside.
+//! Does:      a shutdown from inside, a reset, a triple fault, and the power button pressed from
+//!            outside.
 //! Does not:  end the node: it must not notice.
 //! Bounds:    one machine, four VMs.
 //! Trusts:    nothing but what it checks.
@@ -45,14 +46,28 @@ fn run(story: &mut Story) -> Outcome {
     node.create("faulter", "triplefault", &["--no-wait"])?;
     node.wait("faulter", "failed")?;
     let vm = node.vm("faulter")?;
-    demand!(reason(&vm).contains("triple fault"), "a triple fault is not named: {vm}");
+    demand!(
+        reason(&vm).contains("triple fault"),
+        "a triple fault is not named: {vm}"
+    );
 
     node.create("listener", "token", &[])?;
     node.wait("listener", "console~listening to")?;
-    node.luc.run(&["vm", "stop", "listener", "--yes", "--wait", "--timeout", "240s"])?;
+    node.luc.run(&[
+        "vm",
+        "stop",
+        "listener",
+        "--yes",
+        "--wait",
+        "--timeout",
+        "240s",
+    ])?;
     node.wait("listener", "stopped")?;
     let log = node.luc.run(&["vm", "log", "listener"])?;
-    demand!(log.contains(guest::BUTTON_LINE), "the guest heard no button: {log}");
+    demand!(
+        log.contains(guest::BUTTON_LINE),
+        "the guest heard no button: {log}"
+    );
 
     node.delete(&["leaver", "faulter", "listener"])?;
     demand_ready(&node, &lan)
@@ -61,7 +76,11 @@ fn run(story: &mut Story) -> Outcome {
 /// The guest is reset at least twice, and each time its program starts anew.
 fn demand_resets(story: &Story, node: &Node, name: &str) -> Outcome {
     while node.vm(name)?["resets"].as_u64().unwrap_or(0) < 2 {
-        demand!(!story.left().is_zero(), "{name} is not reset: {}", node.vm(name)?);
+        demand!(
+            !story.left().is_zero(),
+            "{name} is not reset: {}",
+            node.vm(name)?
+        );
         std::thread::sleep(Duration::from_millis(300));
     }
     let log = node.luc.run(&["vm", "log", name])?;

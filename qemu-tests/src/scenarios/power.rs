@@ -1,6 +1,7 @@
 //! Power may go at any time, and comes back; asked to, a node goes down by itself.
 //!
-//! Does:      cuts the power with a VM running, boots again, reboots by the API, and presses the button.
+//! Does:      cuts the power with a VM running, boots again, reboots by the API, and presses the
+//!            button.
 //! Does not:  expect VMs to survive: a node lives in RAM.
 //! Bounds:    one machine, three boots.
 //! Trusts:    nothing but what it checks.
@@ -39,7 +40,10 @@ fn run(story: &mut Story) -> Outcome {
     let node = Node::join(story, &lan, machine)?;
     demand_ready(&node, &lan)?;
     let vms = node.luc.json(&["vm", "list"])?;
-    demand!(!vms.to_string().contains("victim"), "a VM outlived the power cut: {vms}");
+    demand!(
+        !vms.to_string().contains("victim"),
+        "a VM outlived the power cut: {vms}"
+    );
 
     let seen = node.machine.serial().count();
     node.luc.run(&["node", "reboot", "--yes"])?;
@@ -50,7 +54,9 @@ fn run(story: &mut Story) -> Outcome {
     let mut machine = node.machine;
     let seen = machine.serial().count();
     machine.press_power()?;
-    machine.serial().wait_for_after(seen, "] poweroff", story.left())?;
+    machine
+        .serial()
+        .wait_for_after(seen, "] poweroff", story.left())?;
     machine.wait_off(story.left())?;
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A VM's monitor process may die; only its VM is lost.
 //!
-//! Does:      lets the node's kernel kill it, as it does when memory runs out, and looks at the rest.
-//! Does not:  add a way to kill processes to the product: the kernel's SysRq key is pressed instead.
+//! Does:      lets the node's kernel kill it, as it does when memory runs out, and looks at the
+//!            rest.
+//! Does not:  add a way to kill processes to the product: the kernel's SysRq key is pressed
+//!            instead.
 //! Bounds:    one machine, two VMs.
 //! Trusts:    nothing but what it checks.
 //! Start at:  `run`.
@@ -43,10 +45,14 @@ fn run(story: &mut Story) -> Outcome {
     let vm = node.vm("victim")?;
     demand!(vm["reason"].is_string(), "no reason is given: {vm}");
     let after = process_count(&node.show()?);
-    demand!(after < before, "{before} processes before, {after} after one was killed");
+    demand!(
+        after < before,
+        "{before} processes before, {after} after one was killed"
+    );
 
     // The same VM starts again, and another one as well.
-    node.luc.run(&["vm", "start", "victim", "--wait", "--timeout", "240s"])?;
+    node.luc
+        .run(&["vm", "start", "victim", "--wait", "--timeout", "240s"])?;
     node.create("other", "token", &[])?;
     node.wait_token(story, "other")?;
     node.delete(&["victim", "other"])?;
