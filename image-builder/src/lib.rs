@@ -30,6 +30,9 @@ pub mod netboot;
 pub mod paths;
 pub mod progress;
 pub mod script;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod trial;
 pub mod uki;
 mod verify;
 
@@ -41,4 +44,17 @@ pub use lock::Flavour;
 pub use modules::AllowList;
 pub use paths::Paths;
 pub use progress::Progress;
-pub use verify::{Findings, fuzz_initrd, initrd_files, verify};
+pub use verify::{Findings, initrd_files, verify};
+
+/// Fuzz targets: each takes hostile bytes and panics on a broken invariant.
+pub mod fuzz {
+    pub use crate::binary::fuzz_binary;
+    pub use crate::deb::fuzz_deb;
+    pub use crate::lock::fuzz_lock;
+    pub use crate::manifest::fuzz_manifest;
+    pub use crate::modules::allow::fuzz_allow;
+    pub use crate::modules::modinfo::fuzz_modinfo;
+    pub use crate::netboot::{fuzz_path, fuzz_range};
+    pub use crate::uki::fuzz_uki;
+    pub use crate::verify::fuzz_initrd;
+}

@@ -118,3 +118,16 @@ impl Origin {
         }
     }
 }
+
+/// Any bytes as a manifest: no accepted name leads out of the folder.
+pub fn fuzz_manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(data) {
+        assert!(manifest.files.iter().all(|file| !file.name.contains('/')));
+        let again = Manifest::parse(&manifest.to_json());
+        assert_eq!(
+            again.ok(),
+            Some(manifest),
+            "a manifest reads back what it says"
+        );
+    }
+}

@@ -4,14 +4,13 @@
 //!            adapts TCP streams for hyper.
 //! Does not:  configure the interface, or need more than the right to bind low ports.
 //! Bounds:    the kernel's own buffers.
-//! Trusts:    /proc and /sys.
+//! Trusts:    /proc.
 //! Start at:  `interface`.
 
 use std::fs;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -65,14 +64,13 @@ pub fn interface(name: &str) -> Result<Interface, Error> {
     })
 }
 
+/// Names of interfaces, of this network namespace: /sys may show another one's.
 fn names() -> Vec<String> {
-    let entries = fs::read_dir(Path::new("/sys/class/net"))
-        .into_iter()
-        .flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let table = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let rows = table
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let mut names: Vec<String> = rows.collect();
     names.sort();
     names
 }
