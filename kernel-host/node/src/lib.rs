@@ -4,12 +4,15 @@
 //! Does not:  decide about VMs (`cloud`) or speak HTTP's content (`api`).
 //! Bounds:    each module names its own.
 //! Trusts:    as each module says; the network and the guests never.
-//! Start at:  `init::run` for PID 1.
+//! Start at:  `init::run` for PID 1, `service::run` for the node process.
 
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+mod bell;
+mod console;
 pub mod init;
+pub mod service;
 pub mod supervision;
 
 #[cfg(test)]

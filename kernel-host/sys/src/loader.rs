@@ -179,16 +179,30 @@ impl Worker {
             let Some(entry) = self.table.module(name) else {
                 continue;
             };
+            let needs_absent = {
+                let state = locked(&self.state);
+                entry
+                    .depends
+                    .iter()
+                    .any(|needed| state.absent.contains(needed))
+            };
+            if needs_absent {
+                locked(&self.state).absent.insert(name.to_owned());
+                continue;
+            }
             let path = self.folder.join(&entry.file);
-            match load_file(&path) {
-                Ok(()) => locked(&self.state).loaded.push(name.to_owned()),
+            let result = load_file(&path);
+            let mut state = locked(&self.state);
+            match result {
+                Ok(()) => state.loaded.push(name.to_owned()),
                 Err(source) => {
-                    let error = LoadError {
-                        module: name.to_owned(),
+                    state.absent.insert(name.to_owned());
+                    let module = name.to_owned();
+                    state.failed.push(LoadError {
+                        module,
                         path,
                         source,
-                    };
-                    locked(&self.state).failed.push(error);
+                    });
                 }
             }
         }

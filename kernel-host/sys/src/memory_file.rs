@@ -63,6 +63,12 @@ impl MemoryFile {
         self.file.read_at(bytes, offset)
     }
 
+    /// The plain file, for a VM that writes to it.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Makes the file unchangeable: no write, no other length, no way back.
     ///
     /// # Errors
@@ -90,18 +96,6 @@ impl SealedFile {
     pub fn open(&self) -> io::Result<File> {
         File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
-
-    /// A private copy that can be written, as a VM's own disk.
-    ///
-    /// # Errors
-    /// When memory or descriptors are out.
-    pub fn copy(&self, name: &str) -> io::Result<File> {
-        let copy = MemoryFile::create(name, self.length)?;
-        let mut to = copy.file;
-        let mut from = self.open()?;
-        io::copy(&mut from, &mut to)?;
-        Ok(to)
-    }
 }
 
 #[cfg(test)]
@@ -125,8 +119,6 @@ mod tests {
         sealed.open().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "abcdef");
         assert!(sealed.file.write_at(b"x", 0).is_err(), "sealed");
-        let copy = sealed.copy("copy").unwrap();
-        copy.write_all_at(b"X", 0).unwrap();
         assert_eq!(sealed.length(), 6);
     }
 }

@@ -9,6 +9,8 @@
 use serde::Deserialize;
 use std::io::Read;
 
+/// Where the image keeps it.
+pub(crate) const PATH: &str = "/lib/luc/image.json";
 /// The real one has about 400 bytes.
 const FILE_MAX: u64 = 64 * 1024;
 /// No image is older than this program's first day: 2026-11-01.

@@ -9,7 +9,7 @@
 mod backoff;
 mod ending;
 mod hardware;
-mod image;
+pub(crate) mod image;
 mod journal;
 pub mod last_words;
 mod status_page;
@@ -92,7 +92,7 @@ fn bring_up() -> Result<Init, AnyError> {
     let signals = Signals::block()?;
     sys::sysctl::reboot_after_panic(PANIC_REBOOT_S)?;
     sys::kernel_log::limit_consoles(KERNEL_LEVEL)?;
-    let image = Image::read("/lib/luc/image.json");
+    let image = Image::read(image::PATH);
     let (node_group, vm_group) = make_groups()?;
     let mut init = Init {
         poller: Poller::new()?,

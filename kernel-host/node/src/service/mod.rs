@@ -1,0 +1,165 @@
+//! The node process: one thread that performs what the cores ask.
+//!
+//! Does:      the network, the API, the VMs' processes; one state, `Node`, that all tasks share.
+//! Does not:  decide about VMs (`cloud`), or mount, load and reap (`init`).
+//! Bounds:    each part names its own; tasks are bounded by the executor.
+//! Trusts:    PID 1 at the other end of stdin; nobody else.
+//! Start at:  `run`, then `Node`.
+
+mod facts;
+mod kvm;
+mod monitor;
+mod network;
+mod parent;
+mod perform;
+mod requests;
+mod server;
+mod standing;
+mod storage;
+mod watched;
+
+use crate::arguments::Arguments;
+use crate::bell::Bell;
+use crate::console::Console;
+use crate::init::last_words;
+use cloud::{Cloud, Config};
+use facts::Facts;
+use kvm::Kvm;
+use monitor::Monitors;
+use netio::executor::{Executor, Handle};
+use parent::Parent;
+use protocol::{ByteCount, Moment, Timestamp, VmId};
+use standing::Standing;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitCode;
+use std::rc::Rc;
+use storage::Storage;
+
+/// Memory that guests and images never get: what the kernel and our processes may still need.
+const KEPT_BYTES: u64 = 24 << 20;
+
+/// What the node counts about itself, beside the cloud's own counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub requests: Cell<u64>,
+    pub problems: Cell<u64>,
+    pub connections: Cell<u64>,
+    pub connections_refused: Cell<u64>,
+    pub sessions: Cell<u64>,
+    pub sessions_too_slow: Cell<u64>,
+    pub addresses_lost: Cell<u64>,
+}
+
+/// Everything the tasks share. One thread, so cells suffice; no borrow is held over an `await`.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub executor: Handle,
+    pub arguments: Arguments,
+    pub facts: Facts,
+    pub cloud: RefCell<Cloud>,
+    /// The cloud's next deadline may have changed.
+    pub cloud_bell: Bell,
+    pub storage: RefCell<Storage>,
+    pub monitors: Monitors,
+    pub consoles: RefCell<BTreeMap<VmId, Rc<Console>>>,
+    pub standing: RefCell<Standing>,
+    pub parent: Parent,
+    pub kvm: Kvm,
+    pub going_down: Cell<bool>,
+    pub counters: Counters,
+}
+
+/// The node process's whole life: it ends when PID 1 is gone, or with a panic.
+#[must_use]
+pub fn run() -> ExitCode {
+    last_words::install_for_node();
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => panic!("the node can't start: {error}"),
+    }
+}
+
+fn start() -> io::Result<()> {
+    // PID 1's word for it: the node goes first after the guests when memory runs out.
+    let _ = sys::processes::set_memory_pressure_score(-900);
+    let executor = Executor::new()?;
+    let node = Node::new(executor.handle(), Parent::on_stdin()?)?;
+    let node = Rc::new(node);
+    executor.block_on(async {
+        let tasks = [
+            executor
+                .handle()
+                .spawn_detached(parent::heartbeats(node.clone())),
+            executor
+                .handle()
+                .spawn_detached(perform::deadlines(node.clone())),
+            executor
+                .handle()
+                .spawn_detached(network::watch(node.clone())),
+        ];
+        for task in tasks {
+            task.map_err(io::Error::other)?;
+        }
+        parent::listen(node.clone()).await;
+        Ok(())
+    })
+}
+
+impl Node {
+    fn new(executor: Handle, parent: Parent) -> io::Result<Node> {
+        let facts = Facts::read();
+        let mut seed = [0; 32];
+        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
+        let config = Config {
+            node: facts.id,
+            seed,
+            memory: memory_for_guests(),
+        };
+        Ok(Node {
+            executor,
+            arguments: Arguments::read(),
+            facts,
+            cloud: RefCell::new(Cloud::new(config)),
+            cloud_bell: Bell::default(),
+            storage: RefCell::default(),
+            monitors: Monitors::default(),
+            consoles: RefCell::default(),
+            standing: RefCell::default(),
+            parent,
+            kvm: Kvm::default(),
+            going_down: Cell::new(false),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Moment {
+        Moment {
+            uptime_ms: sys::clock::uptime_ms(),
+            wall: Timestamp::from_unix_ms(sys::clock::wall_ms()),
+        }
+    }
+
+    /// The console of a VM; made at the first look.
+    pub fn console(&self, vm: VmId) -> Rc<Console> {
+        self.consoles.borrow_mut().entry(vm).or_default().clone()
+    }
+
+    /// One line for the people at the screens.
+    pub fn line(&self, stage: &str, text: &str) {
+        self.parent.line(stage, text);
+    }
+}
+
+/// What guests and images may have of the memory that is free now.
+pub(crate) fn memory_for_guests() -> ByteCount {
+    let memory = sys::usage::memory().unwrap_or_default();
+    ByteCount::bytes(memory.available_bytes.saturating_sub(KEPT_BYTES))
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
