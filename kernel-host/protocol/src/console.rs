@@ -15,7 +15,8 @@ pub enum ConsoleNotice {
     /// The first message.
     Attached {
         state: VmState,
-        /// Whether this client's bytes reach the guest.
+        /// Whether this client's bytes would reach the guest: nobody else has the keyboard. A client
+        /// gets it with its first byte, if it is free, or at once if it asked to take it.
         writer: bool,
         /// Which byte of the console's whole output comes first; more than `since`, if older ones
         /// were dropped.

@@ -84,7 +84,8 @@ mod codes {
         Busy           "busy"             503 FAILED      "Too busy to take this now";
         GoingDown      "going_down"       503 UNREACHABLE "The node is going down";
         Internal       "internal"         500 FAILED      "The node made a mistake";
-        // The last three never come from a node; `luc` itself tells them.
+        // The rest never comes from a node; `luc` itself tells it.
+        NotReached     "not_reached"      409 FAILED      "It came out otherwise";
         TimedOut       "timed_out"        504 TIMEOUT     "It took too long";
         Unreachable    "unreachable"      502 UNREACHABLE "The node does not answer";
         Local          "local"            500 FAILED      "Something on this machine failed";
