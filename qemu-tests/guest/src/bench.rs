@@ -73,7 +73,10 @@ mod tests {
         let fields = Fields::parse("[ 1.0] LUC-BENCH run program=luc init_us=1500 x=\r");
         let fields = fields.expect("the mark is there");
         assert_eq!((fields.kind, fields.value("program")), ("run", Some("luc")));
-        assert_eq!((fields.number("init_us"), fields.number("x")), (Some(1500), None));
+        assert_eq!(
+            (fields.number("init_us"), fields.number("x")),
+            (Some(1500), None)
+        );
         assert_eq!(fields.number("exit_us"), None);
         assert_eq!(Fields::parse("LUC-BENCHrun"), None);
     }

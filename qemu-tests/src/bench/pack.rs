@@ -45,14 +45,21 @@ pub fn bare(paths: &Paths, folder: &Path) -> Result<PathBuf, String> {
 /// A machine with KVM, `luc`, QEMU and a guest, that follows the plan.
 pub fn vm_starts(supplies: &Supplies, plan: &Plan<'_>, folder: &Path) -> Result<PathBuf, String> {
     let mut archive = skeleton();
-    add(&mut archive, "init", &program(&supplies.paths, "bench-init")?)?;
+    add(
+        &mut archive,
+        "init",
+        &program(&supplies.paths, "bench-init")?,
+    )?;
     add(&mut archive, &plan::LUC[1..], &supplies.luc)?;
     add(&mut archive, &plan::KERNEL[1..], &supplies.guest.kernel)?;
     add(&mut archive, &plan::INITRD[1..], &supplies.guest.initrd)?;
     let kernel = image_kernel(&supplies.paths)?;
     let modules = load_order(&kernel.table, &MODULES);
     for name in &modules {
-        let bytes = kernel.modules.get(name).ok_or(format!("no module {name}"))?;
+        let bytes = kernel
+            .modules
+            .get(name)
+            .ok_or(format!("no module {name}"))?;
         archive.file(&plan::module_path(name)[1..], 0o644, bytes.clone());
     }
     let modules: Vec<&str> = modules.iter().map(String::as_str).collect();
@@ -77,23 +84,25 @@ fn image_kernel(paths: &Paths) -> Result<Kernel, String> {
     kernel::open(package, &deb, &list, &mut progress).map_err(text)
 }
 
-/// These modules, each after those that it needs.
+/// These modules and those that they need, each after its needs.
 fn load_order(table: &Table, wanted: &[&str]) -> Vec<String> {
-    let mut order: Vec<String> = Vec::new();
-    let mut waiting: Vec<String> = wanted.iter().rev().map(|name| (*name).to_owned()).collect();
-    while let Some(name) = waiting.pop() {
-        let missing: Vec<String> = table.modules.get(&name).map_or_else(Vec::new, |row| {
-            let is_new = |need: &&String| !order.contains(need) && !waiting.contains(need);
-            row.depends.iter().filter(is_new).cloned().collect()
-        });
-        if missing.is_empty() {
-            order.push(name);
-        } else {
-            waiting.push(name);
-            waiting.extend(missing);
-        }
+    let needs = |name: &String| table.modules.get(name).map_or(&[][..], |row| &row.depends);
+    let mut open: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let mut at = 0;
+    while let Some(name) = open.get(at).cloned() {
+        let fresh = needs(&name).iter().filter(|need| !open.contains(need));
+        let fresh: Vec<String> = fresh.cloned().collect();
+        open.extend(fresh);
+        at += 1;
     }
-    order.dedup();
+    let mut order: Vec<String> = Vec::new();
+    // Each turn takes one that has all its needs; depmod refuses cycles, which would end this.
+    while let Some(at) = open
+        .iter()
+        .position(|n| needs(n).iter().all(|n| order.contains(n)))
+    {
+        order.push(open.remove(at));
+    }
     order
 }
 
@@ -110,14 +119,20 @@ fn skeleton() -> Archive {
 /// QEMU, every library that it loads, and its firmware.
 fn add_qemu(archive: &mut Archive) -> Result<(), String> {
     // QEMU looks for its data beside the folder that it runs from.
-    add(archive, &plan::MICROVM[1..], &Path::new("/usr/bin").join(QEMU))?;
+    add(
+        archive,
+        &plan::MICROVM[1..],
+        &Path::new("/usr/bin").join(QEMU),
+    )?;
     let output = Command::new("ldd")
         .arg(Path::new("/usr/bin").join(QEMU))
         .output()
         .map_err(|source| format!("ldd: {source}"))?;
     // `libz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x...)`, and the loader without an arrow.
     let text = String::from_utf8_lossy(&output.stdout);
-    let libraries = text.split_ascii_whitespace().filter(|word| word.starts_with('/'));
+    let libraries = text
+        .split_ascii_whitespace()
+        .filter(|word| word.starts_with('/'));
     for path in libraries.take(LIBRARIES_MAX) {
         add(archive, &path[1..], Path::new(path))?;
     }

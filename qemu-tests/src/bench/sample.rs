@@ -43,7 +43,11 @@ impl Sample {
     #[must_use]
     pub fn of_ratios(ours: &[f64], theirs: &[f64]) -> Option<Self> {
         let pairs = ours.iter().zip(theirs).filter(|(_, theirs)| **theirs > 0.0);
-        Self::of(&pairs.map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>())
+        Self::of(
+            &pairs
+                .map(|(ours, theirs)| ours / theirs)
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -78,7 +82,10 @@ mod tests {
     fn a_ratio_compares_neighbours() {
         // The host slowed down by half between the pairs; the ratio doesn't see it.
         let ratios = Sample::of_ratios(&[2.0, 4.0], &[1.0, 2.0]);
-        assert_eq!(ratios.map(|s| (s.median, s.min, s.max)), Some((2.0, 2.0, 2.0)));
+        assert_eq!(
+            ratios.map(|s| (s.median, s.min, s.max)),
+            Some((2.0, 2.0, 2.0))
+        );
         assert_eq!(Sample::of_ratios(&[1.0], &[0.0]), None);
     }
 

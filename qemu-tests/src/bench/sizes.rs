@@ -56,7 +56,15 @@ pub fn measure(paths: &Paths) -> Result<Sizes, String> {
         version: manifest.about.version,
         kernel: manifest.about.kernel,
         modules: manifest.modules,
-        files: manifest.files.into_iter().map(|file| size(file.name, file.size)).collect(),
-        parts: manifest.parts.into_iter().map(|part| size(part.name, part.size)).collect(),
+        files: manifest
+            .files
+            .into_iter()
+            .map(|file| size(file.name, file.size))
+            .collect(),
+        parts: manifest
+            .parts
+            .into_iter()
+            .map(|part| size(part.name, part.size))
+            .collect(),
     })
 }

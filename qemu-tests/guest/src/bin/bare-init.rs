@@ -15,7 +15,11 @@ use rustix::time::{ClockId, clock_gettime};
 fn main() {
     let now = clock_gettime(ClockId::Boottime);
     let clock = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
-    println!("{}{} clock_ms={clock}", guest::bench::MARK, guest::bench::BARE);
+    println!(
+        "{}{} clock_ms={clock}",
+        guest::bench::MARK,
+        guest::bench::BARE
+    );
     let _ = reboot(RebootCommand::PowerOff);
     // Ending would panic the kernel.
     loop {

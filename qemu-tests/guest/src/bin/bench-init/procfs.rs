@@ -53,7 +53,12 @@ pub fn family(ancestor: u32) -> Vec<u32> {
     let mut family = vec![ancestor];
     let mut at = 0;
     while let Some(member) = family.get(at).copied() {
-        family.extend(parents.iter().filter(|(_, p)| *p == member).map(|(id, _)| *id));
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, p)| *p == member)
+                .map(|(id, _)| *id),
+        );
         at += 1;
     }
     family
@@ -70,7 +75,11 @@ pub fn end_all_others() -> Result<(), String> {
             let _ = kill_process(id, Signal::KILL);
         }
         loop {
-            let options = if left.is_empty() { WaitOptions::NOHANG } else { WaitOptions::empty() };
+            let options = if left.is_empty() {
+                WaitOptions::NOHANG
+            } else {
+                WaitOptions::empty()
+            };
             match wait(options) {
                 Ok(Some(_)) if left.is_empty() => {}
                 Ok(Some(_)) | Ok(None) | Err(Errno::CHILD) => break,
@@ -81,12 +90,16 @@ pub fn end_all_others() -> Result<(), String> {
             return Ok(());
         }
     }
-    Err(format!("processes are left after {SWEEPS_MAX} attempts to end them"))
+    Err(format!(
+        "processes are left after {SWEEPS_MAX} attempts to end them"
+    ))
 }
 
 fn all() -> Vec<u32> {
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
-    folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    folders
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Neither a thread of the kernel nor a process that has ended.
@@ -103,7 +116,11 @@ fn stat_fields(id: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name may hold spaces and brackets, so the last bracket counts.
     let (_, rest) = text.rsplit_once(')')?;
-    Some(rest.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0)).collect())
+    Some(
+        rest.split_ascii_whitespace()
+            .map(|word| word.parse().unwrap_or(0))
+            .collect(),
+    )
 }
 
 fn pid(id: u32) -> Option<Pid> {
