@@ -271,3 +271,51 @@ fn sleep_off() -> Vec<u8> {
         &Package::new(vec![&SLEEP_OFF, &ZERO]),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use virtio::Memory;
+    use vm_memory::{Bytes, GuestAddress};
+
+    use super::{ACPI_END, write};
+
+    fn bytes(memory: &Memory, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+        bytes
+    }
+
+    fn sums_to_zero(bytes: &[u8]) -> bool {
+        bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0
+    }
+
+    #[test]
+    fn every_table_is_found_from_the_root_and_sums_to_zero() {
+        let memory = Memory::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
+        let root = write(&memory, 8).unwrap();
+        let pointer = bytes(&memory, root, 36);
+        assert_eq!(&pointer[..8], b"RSD PTR ");
+        assert!(sums_to_zero(&pointer) && sums_to_zero(&pointer[..20]));
+        let xsdt: u64 = memory.read_obj(GuestAddress(root + 24)).unwrap();
+        let mut found = Vec::new();
+        let mut tables = vec![xsdt];
+        while let Some(at) = tables.pop() {
+            let len: u32 = memory.read_obj(GuestAddress(at + 4)).unwrap();
+            let table = bytes(&memory, at, len as usize);
+            assert!(sums_to_zero(&table), "{at:#x}");
+            assert!(at + u64::from(len) <= ACPI_END);
+            let pointers: &[u8] = match &table[..4] {
+                b"XSDT" => &table[36..],
+                b"FACP" => &table[140..148], // the 64-bit pointer to the DSDT
+                _ => &[],
+            };
+            let (pointers, _) = pointers.as_chunks();
+            tables.extend(pointers.iter().map(|pointer| u64::from_le_bytes(*pointer)));
+            found.push(String::from_utf8(table[..4].to_vec()).unwrap());
+        }
+        found.sort();
+        assert_eq!(found, ["APIC", "DSDT", "FACP", "MCFG", "XSDT"]);
+    }
+}

@@ -95,11 +95,11 @@ fn start_and_run(control: BorrowedFd<'_>) -> Result<(), Failure> {
     let vm::Descriptors {
         kvm,
         console,
-        mut kernel,
-        mut initrd,
+        kernel,
+        initrd,
         disks,
     } = descriptors;
-    let machine = Machine::build(&start, kvm, &mut kernel, initrd.as_mut(), disks)
+    let machine = Machine::build(&start, kvm, &kernel, initrd.as_ref(), disks)
         .map_err(|error| Failure::new(stage_of(&error), &error))?;
     drop((kernel, initrd));
     let (entry, left_packed) = (machine.entry, machine.left_packed);
@@ -146,7 +146,7 @@ fn run(io_loop: &mut IoLoop) -> Result<(), Failure> {
     let failed = |error: &dyn StdError| Failure::new(Stage::Run, error);
     let vcpus = std::mem::take(&mut io_loop.machine_mut().vcpus);
     for (id, mut vcpu) in (0u8..).zip(vcpus) {
-        let bus = Arc::clone(&io_loop.machine_mut().bus);
+        let bus = Arc::clone(&io_loop.machine_mut().board.bus);
         std::thread::Builder::new()
             .name(format!("vcpu{id}"))
             .stack_size(VCPU_STACK_BYTES)

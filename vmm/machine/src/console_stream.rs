@@ -207,3 +207,65 @@ impl virtio::Sink for ConsoleSink {
         self.output.push(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{BUFFER_BYTES, Flushed, Output};
+
+    #[test]
+    fn a_flood_waits_for_its_reader_and_loses_nothing() {
+        const FLOOD_BYTES: usize = 1 << 20;
+        let output = Arc::new(Output::new().unwrap());
+        let (ours, mut reader) = UnixStream::pair().unwrap();
+        let guest = {
+            let output = Arc::clone(&output);
+            std::thread::spawn(move || {
+                for at in 0..FLOOD_BYTES {
+                    output.wait_for_room();
+                    output.push(&[at.to_le_bytes()[0]]);
+                }
+            })
+        };
+        while output.flush(ours.as_fd()) != Flushed::Blocked {}
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!guest.is_finished(), "the guest waits for the reader");
+        assert_eq!(output.free(), 0);
+        let mut seen = 0;
+        let mut buffer = vec![0; 4096];
+        while seen < FLOOD_BYTES {
+            output.flush(ours.as_fd());
+            let len = reader.read(&mut buffer).unwrap();
+            let in_order = (seen..)
+                .zip(&buffer[..len])
+                .all(|(at, byte)| at.to_le_bytes()[0] == *byte);
+            assert!(in_order);
+            seen += len;
+            while output.free() == BUFFER_BYTES && !guest.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        guest.join().unwrap();
+        assert!(output.counts().0 > 0, "waits are counted");
+    }
+
+    #[test]
+    fn without_a_reader_the_guest_does_not_wait() {
+        let output = Output::new().unwrap();
+        let (ours, reader) = UnixStream::pair().unwrap();
+        drop(reader);
+        output.push(b"x");
+        assert_eq!(output.flush(ours.as_fd()), Flushed::Closed);
+        for _ in 0..2 * BUFFER_BYTES {
+            output.wait_for_room();
+            output.push(b"x");
+        }
+    }
+}

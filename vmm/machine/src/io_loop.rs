@@ -99,10 +99,10 @@ impl IoLoop {
             |fd: BorrowedFd<'_>, token: Token| epoll::add(&epoll, fd, token.pack(), EventFlags::IN);
         add(control.as_fd(), Token::Control)?;
         add(console.as_fd(), Token::Console)?;
-        add(machine.output.timer(), Token::Burst)?;
-        add(borrow(&machine.wake), Token::Wake)?;
-        add(borrow(&machine.serial_drained), Token::SerialDrained)?;
-        for (slot, queue, fd) in machine.slots.doorbells() {
+        add(machine.board.output.timer(), Token::Burst)?;
+        add(borrow(&machine.board.wake), Token::Wake)?;
+        add(borrow(&machine.board.serial_drained), Token::SerialDrained)?;
+        for (slot, queue, fd) in machine.board.slots.doorbells() {
             add(borrow(fd), Token::Doorbell { slot, queue })?;
         }
         Ok(IoLoop {
@@ -141,7 +141,7 @@ impl IoLoop {
             for event in &ready {
                 self.handle(Token::unpack(event.data), event.flags)?;
             }
-            if let Some(end) = self.machine.bus.power.ended() {
+            if let Some(end) = self.machine.board.bus.power.ended() {
                 return Ok(end);
             }
         }
@@ -160,16 +160,16 @@ impl IoLoop {
                 Ok(())
             }
             Token::Burst => {
-                drain(self.machine.output.timer());
+                drain(self.machine.board.output.timer());
                 self.flush()
             }
             Token::Wake => {
-                drain(borrow(&self.machine.wake));
+                drain(borrow(&self.machine.board.wake));
                 self.report_first_touch();
                 Ok(())
             }
             Token::SerialDrained => {
-                drain(borrow(&self.machine.serial_drained));
+                drain(borrow(&self.machine.board.serial_drained));
                 self.deliver_input()
             }
             Token::Doorbell { slot, queue } => self.serve(slot, queue),
@@ -178,7 +178,7 @@ impl IoLoop {
 
     /// The guest posted something. A doorbell is quieted before its queue is looked at.
     fn serve(&mut self, slot: usize, queue: u16) -> io::Result<()> {
-        let slots = Arc::clone(&self.machine.slots);
+        let slots = Arc::clone(&self.machine.board.slots);
         let Some((_, _, doorbell)) = slots
             .doorbells()
             .find(|(s, q, _)| (*s, *q) == (slot, queue))
@@ -200,7 +200,7 @@ impl IoLoop {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.machine.output.flush(self.console.as_fd());
+        let flushed = self.machine.board.output.flush(self.console.as_fd());
         let blocked = flushed == Flushed::Blocked;
         if blocked != self.blocked {
             self.blocked = blocked;
@@ -258,17 +258,18 @@ impl IoLoop {
             return Ok(());
         }
         let bytes = &self.input[self.waiting.clone()];
-        let taken = if self.machine.console_used.load(Ordering::Relaxed) {
+        let taken = if self.machine.board.console_used.load(Ordering::Relaxed) {
             let mut console = self
                 .machine
+                .board
                 .console
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let (taken, service) = console.accept(bytes, &self.machine.memory);
-            self.machine.slots.finish(&*console, service);
+            self.machine.board.slots.finish(&*console, service);
             taken
         } else {
-            self.machine.bus.serial.accept(bytes)
+            self.machine.board.bus.serial.accept(bytes)
         };
         self.taken += taken as u64;
         self.waiting.start += taken;
@@ -278,10 +279,10 @@ impl IoLoop {
 
     fn obey(&mut self) -> io::Result<()> {
         match control::recv_request(self.control.as_fd()) {
-            Ok(Some((Request::PowerButton, _))) => self.machine.bus.power.press_button(),
-            Ok(Some((Request::Reset, _))) => self.machine.bus.power.end(End::Reset),
+            Ok(Some((Request::PowerButton, _))) => self.machine.board.bus.power.press_button(),
+            Ok(Some((Request::Reset, _))) => self.machine.board.bus.power.end(End::Reset),
             // A parent that is gone can't want the VM any more.
-            Ok(Some((Request::Kill, _)) | None) => self.machine.bus.power.end(End::Killed),
+            Ok(Some((Request::Kill, _)) | None) => self.machine.board.bus.power.end(End::Killed),
             Ok(Some((Request::Start(_), _))) => {
                 self.tell(&Event::Warning("A second Start was ignored".to_owned()));
             }
@@ -295,7 +296,13 @@ impl IoLoop {
     }
 
     fn report_first_touch(&self) {
-        if self.machine.bus.touched.swap(false, Ordering::Acquire) {
+        if self
+            .machine
+            .board
+            .bus
+            .touched
+            .swap(false, Ordering::Acquire)
+        {
             let since = self.started.elapsed().as_micros();
             let first_exit_us = u64::try_from(since).unwrap_or(u64::MAX);
             self.tell(&Event::Running { first_exit_us });
@@ -310,7 +317,7 @@ impl IoLoop {
     /// Sends what the guest said last. The vCPUs stand still.
     pub(crate) fn send_last_words(&self) {
         let deadline = Instant::now() + LAST_WORDS_MAX;
-        while self.machine.output.flush(self.console.as_fd()) == Flushed::Blocked {
+        while self.machine.board.output.flush(self.console.as_fd()) == Flushed::Blocked {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -324,11 +331,11 @@ impl IoLoop {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let (console_waits, console_out) = self.machine.output.counts();
-        let (requests, bad_requests) = self.machine.slots.counts();
+        let (console_waits, console_out) = self.machine.board.output.counts();
+        let (requests, bad_requests) = self.machine.board.slots.counts();
         Counters {
-            exits: self.machine.bus.accesses.load(Ordering::Relaxed),
-            unclaimed: self.machine.bus.unclaimed.load(Ordering::Relaxed),
+            exits: self.machine.board.bus.accesses.load(Ordering::Relaxed),
+            unclaimed: self.machine.board.bus.unclaimed.load(Ordering::Relaxed),
             console_out,
             console_in: self.taken,
             console_waits,

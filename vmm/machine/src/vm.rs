@@ -97,34 +97,7 @@ impl Descriptors {
 
 /// Checks a `Start` and names its descriptors. The error says which field is wrong.
 pub(crate) fn check(start: &Start, fds: Vec<OwnedFd>) -> Result<Descriptors, String> {
-    let limit = |what: &str, value: u64, min: u64, max: u64| match value {
-        value if value < min || value > max => {
-            Err(format!("{what} is {value}; it must be {min} to {max}"))
-        }
-        _ => Ok(()),
-    };
-    limit("vcpus", u64::from(start.vcpus), 1, u64::from(VCPUS_MAX))?;
-    limit(
-        "memory_mib",
-        u64::from(start.memory_mib),
-        MEMORY_MIN_MIB.into(),
-        MEMORY_MAX_MIB.into(),
-    )?;
-    limit(
-        "the command line's length",
-        start.cmdline.len() as u64,
-        0,
-        CMDLINE_MAX as u64,
-    )?;
-    limit(
-        "the number of disks",
-        start.disks.len() as u64,
-        0,
-        DISKS_MAX as u64,
-    )?;
-    if start.cmdline.contains('\0') {
-        return Err("the command line contains a NUL".to_owned());
-    }
+    check_limits(start)?;
     let wanted = 3 + usize::from(start.initrd) + start.disks.len();
     if fds.len() != wanted {
         return Err(format!(
@@ -152,6 +125,33 @@ pub(crate) fn check(start: &Start, fds: Vec<OwnedFd>) -> Result<Descriptors, Str
     })
 }
 
+fn check_limits(start: &Start) -> Result<(), String> {
+    let memory = u64::from(MEMORY_MIN_MIB)..=u64::from(MEMORY_MAX_MIB);
+    for (what, value, limits) in [
+        ("vcpus", u64::from(start.vcpus), 1..=u64::from(VCPUS_MAX)),
+        ("memory_mib", u64::from(start.memory_mib), memory),
+        (
+            "the command line's length",
+            start.cmdline.len() as u64,
+            0..=CMDLINE_MAX as u64,
+        ),
+        (
+            "the number of disks",
+            start.disks.len() as u64,
+            0..=DISKS_MAX as u64,
+        ),
+    ] {
+        if !limits.contains(&value) {
+            let (min, max) = (limits.start(), limits.end());
+            return Err(format!("{what} is {value}; it must be {min} to {max}"));
+        }
+    }
+    if start.cmdline.contains('\0') {
+        return Err("the command line contains a NUL".to_owned());
+    }
+    Ok(())
+}
+
 /// Random bytes from the host's kernel.
 struct HostEntropy;
 
@@ -165,16 +165,21 @@ impl EntropySource for HostEntropy {
 
 /// A machine that is ready to run.
 pub(crate) struct Machine {
-    pub(crate) bus: Arc<Bus>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) console: Arc<Mutex<Function<Console<ConsoleSink>>>>,
-    pub(crate) console_used: Arc<AtomicBool>,
-    pub(crate) output: Arc<Output>,
+    pub(crate) board: Board,
     pub(crate) memory: Memory,
     pub(crate) vcpus: Vec<VcpuFd>,
     pub(crate) entry: Entry,
     /// Why the kernel has to unpack itself, if so.
     pub(crate) left_packed: Option<&'static str>,
+}
+
+/// All devices, and what wakes the I/O thread.
+pub(crate) struct Board {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) console: Arc<Mutex<Function<Console<ConsoleSink>>>>,
+    pub(crate) console_used: Arc<AtomicBool>,
+    pub(crate) output: Arc<Output>,
     /// Readable when the power switch or the bus has news.
     pub(crate) wake: EventFd,
     /// Readable when the guest has read all 8250 input.
@@ -186,15 +191,49 @@ impl Machine {
     pub(crate) fn build(
         start: &Start,
         kvm: OwnedFd,
-        kernel: &mut File,
-        initrd: Option<&mut File>,
+        kernel: &File,
+        initrd: Option<&File>,
         disks: Vec<File>,
     ) -> Result<Machine, BuildError> {
         let kvm = open_kvm(kvm)?;
         let vm = Arc::new(create_vm(&kvm)?);
         let memory = memory::create(start.memory_mib)?;
         memory::register(&vm, &memory)?;
+        let board = Board::build(&vm, &memory, start, disks)?;
+        let rsdp = acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Write {
+            what: "ACPI tables",
+            source,
+        })?;
+        let source = boot::Source {
+            kernel,
+            initrd,
+            cmdline: &start.cmdline,
+            memory_mib: start.memory_mib,
+            rsdp,
+        };
+        let loaded = boot::load(&memory, &source)?;
+        let vcpus = create_vcpus(&kvm, &vm, start.vcpus)?;
+        if let Some(first) = vcpus.first() {
+            registers::enter_linux(first, &memory, loaded.entry)?;
+        }
+        let (entry, left_packed) = (loaded.how, loaded.left_packed);
+        Ok(Machine {
+            board,
+            memory,
+            vcpus,
+            entry,
+            left_packed,
+        })
+    }
+}
 
+impl Board {
+    fn build(
+        vm: &Arc<VmFd>,
+        memory: &Memory,
+        start: &Start,
+        disks: Vec<File>,
+    ) -> Result<Board, BuildError> {
         let io = |what| move |source| BuildError::Io { what, source };
         let output = Arc::new(Output::new().map_err(io("Creating the console's timer"))?);
         let console_used = Arc::new(AtomicBool::new(false));
@@ -202,17 +241,11 @@ impl Machine {
             output: Arc::clone(&output),
             used: Arc::clone(&console_used),
         };
-        let console = Arc::new(Mutex::new(Function::new(
-            Console::new(sink),
-            window(slots::CONSOLE_SLOT),
-        )));
-        let mut faces: Vec<Arc<Mutex<dyn Face>>> = vec![
-            console.clone(),
-            Arc::new(Mutex::new(Function::new(
-                Entropy::new(HostEntropy),
-                window(1),
-            ))),
-        ];
+        let console = Function::new(Console::new(sink), window(slots::CONSOLE_SLOT));
+        let console = Arc::new(Mutex::new(console));
+        let entropy = Function::new(Entropy::new(HostEntropy), window(1));
+        let mut faces: Vec<Arc<Mutex<dyn Face>>> =
+            vec![console.clone(), Arc::new(Mutex::new(entropy))];
         for (number, (file, spec)) in disks.into_iter().zip(&start.disks).enumerate() {
             let disk = FileDisk::new(file, spec.read_only)
                 .map_err(|source| BuildError::Disk { number, source })?;
@@ -222,49 +255,27 @@ impl Machine {
                 window(2 + number),
             ))));
         }
-        let slots =
-            Slots::new(Arc::clone(&vm), memory.clone(), faces).map_err(io("Creating doorbells"))?;
-        let slots = Arc::new(slots);
+        let slots = Slots::new(Arc::clone(vm), memory.clone(), faces);
+        let slots = Arc::new(slots.map_err(io("Creating doorbells"))?);
 
         let wake = event().map_err(io("Creating an event"))?;
         let serial_drained = event().map_err(io("Creating an event"))?;
         let clone = |fd: &EventFd| fd.try_clone().map_err(io("Copying an event"));
-        let power = Arc::new(Power::new(clone(&wake)?, interrupt(&vm, EVENT_GSI)?));
+        let power = Arc::new(Power::new(clone(&wake)?, interrupt(vm, EVENT_GSI)?));
         let serial = SerialPort::new(
-            interrupt(&vm, SERIAL_GSI)?,
+            interrupt(vm, SERIAL_GSI)?,
             clone(&serial_drained)?,
             Arc::clone(&output),
             Arc::clone(&console_used),
         )
         .map_err(io("Copying an event"))?;
         let bus = Arc::new(Bus::new(serial, power, Arc::clone(&slots)));
-
-        let rsdp = acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Write {
-            what: "ACPI tables",
-            source,
-        })?;
-        let mut source = boot::Source {
-            kernel,
-            initrd,
-            cmdline: &start.cmdline,
-            memory_mib: start.memory_mib,
-            rsdp,
-        };
-        let loaded = boot::load(&memory, &mut source)?;
-        let vcpus = create_vcpus(&kvm, &vm, start.vcpus)?;
-        if let Some(first) = vcpus.first() {
-            registers::enter_linux(first, &memory, loaded.entry)?;
-        }
-        Ok(Machine {
+        Ok(Board {
             bus,
             slots,
             console,
             console_used,
             output,
-            memory,
-            vcpus,
-            entry: loaded.how,
-            left_packed: loaded.left_packed,
             wake,
             serial_drained,
         })

@@ -1,15 +1,15 @@
 //! The bzImage format: a header of promises, and a kernel that unpacks itself.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use linux_loader::loader::bootparam::setup_header;
 use virtio::Memory;
-use vm_memory::{ByteValued, Bytes, GuestAddress};
+use vm_memory::ByteValued;
 
 use crate::boot::{BootError, KERNEL_MAX_BYTES};
 use crate::layout::HIGH_RAM;
+use crate::memory;
 
 /// Offset of the header in the file.
 const HEADER_OFFSET: u64 = 0x1f1;
@@ -53,12 +53,12 @@ impl Header {
 }
 
 /// Reads and checks the header.
-pub(super) fn read_header(kernel: &mut File) -> Result<Header, BootError> {
+pub(super) fn read_header(kernel: &File) -> Result<Header, BootError> {
     let read = |source| BootError::Read {
         what: "kernel",
         source,
     };
-    let size = kernel.seek(SeekFrom::End(0)).map_err(read)?;
+    let size = kernel.metadata().map_err(read)?.len();
     let mut raw = setup_header::default();
     match kernel.read_exact_at(raw.as_mut_slice(), HEADER_OFFSET) {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -106,27 +106,28 @@ fn check(raw: &setup_header, size: u64) -> Result<Header, BootError> {
 /// Copies the self-unpacking kernel to where it is entered.
 pub(super) fn copy_kernel(
     header: &Header,
-    kernel: &mut File,
+    kernel: &File,
     memory: &Memory,
 ) -> Result<(), BootError> {
     copy_range(kernel, header.start, header.len, memory, HIGH_RAM, "kernel")
 }
 
-/// Copies part of a file into guest memory.
+/// Copies part of a file into guest memory, at an offset of ours: the file's own cursor may be
+/// shared with other VMs that boot from the same descriptor.
 pub(super) fn copy_range(
-    file: &mut File,
+    file: &File,
     offset: u64,
     len: u64,
     memory: &Memory,
     at: u64,
     what: &'static str,
 ) -> Result<(), BootError> {
-    file.seek(SeekFrom::Start(offset))
-        .map_err(|source| BootError::Read { what, source })?;
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    memory
-        .read_exact_volatile_from(GuestAddress(at), file, len)
-        .map_err(|source| BootError::Copy { what, source })
+    // SAFETY: no vCPU has run, and nothing else accesses guest memory until we return.
+    let place = unsafe { memory::exclusive(memory, at, len) };
+    let place = place.ok_or(BootError::Outside { what })?;
+    file.read_exact_at(place, offset)
+        .map_err(|source| BootError::Read { what, source })
 }
 
 /// A header as a hostile kernel may carry it, in front of a file of 1 MiB.

@@ -39,6 +39,8 @@ pub(crate) enum BootError {
         what: &'static str,
         source: std::io::Error,
     },
+    #[error("The {what} does not fit into guest memory")]
+    Outside { what: &'static str },
     #[error("Copying the {what} into guest memory")]
     Copy {
         what: &'static str,
@@ -60,8 +62,8 @@ pub(crate) struct Loaded {
 /// What to boot.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
-    pub(crate) kernel: &'a mut File,
-    pub(crate) initrd: Option<&'a mut File>,
+    pub(crate) kernel: &'a File,
+    pub(crate) initrd: Option<&'a File>,
     pub(crate) cmdline: &'a str,
     pub(crate) memory_mib: u32,
     /// Guest-physical address of the ACPI root pointer.
@@ -69,7 +71,7 @@ pub(crate) struct Source<'a> {
 }
 
 /// Puts everything into place.
-pub(crate) fn load(memory: &Memory, source: &mut Source<'_>) -> Result<Loaded, BootError> {
+pub(crate) fn load(memory: &Memory, source: &Source<'_>) -> Result<Loaded, BootError> {
     let header = bzimage::read_header(source.kernel)?;
     let low_end = (u64::from(source.memory_mib) << 20).min(RAM_BELOW_4G_MAX);
     let kernel_end = header.runs_until();
@@ -79,23 +81,8 @@ pub(crate) fn load(memory: &Memory, source: &mut Source<'_>) -> Result<Loaded, B
             have_mib: u64::from(source.memory_mib),
         });
     }
-    let loaded = match vmlinux::unpack(&header, source.kernel, memory, low_end)? {
-        Unpacked::Entry(entry) => Loaded {
-            entry,
-            how: Entry::Vmlinux,
-            left_packed: None,
-        },
-        Unpacked::LeftPacked(why) => {
-            bzimage::copy_kernel(&header, source.kernel, memory)?;
-            let entry = HIGH_RAM + bzimage::ENTRY_64;
-            Loaded {
-                entry,
-                how: Entry::BzImage,
-                left_packed: Some(why),
-            }
-        }
-    };
-    let initrd = match source.initrd.as_deref_mut() {
+    let loaded = load_kernel(&header, source.kernel, memory, low_end)?;
+    let initrd = match source.initrd {
         Some(file) => Some(copy_initrd(file, memory, &header, kernel_end, low_end)?),
         None => None,
     };
@@ -121,9 +108,33 @@ pub(crate) fn load(memory: &Memory, source: &mut Source<'_>) -> Result<Loaded, B
     Ok(loaded)
 }
 
+fn load_kernel(
+    header: &Header,
+    kernel: &File,
+    memory: &Memory,
+    low_end: u64,
+) -> Result<Loaded, BootError> {
+    match vmlinux::unpack(header, kernel, memory, low_end)? {
+        Unpacked::Entry(entry) => Ok(Loaded {
+            entry,
+            how: Entry::Vmlinux,
+            left_packed: None,
+        }),
+        Unpacked::LeftPacked(why) => {
+            bzimage::copy_kernel(header, kernel, memory)?;
+            let entry = HIGH_RAM + bzimage::ENTRY_64;
+            Ok(Loaded {
+                entry,
+                how: Entry::BzImage,
+                left_packed: Some(why),
+            })
+        }
+    }
+}
+
 /// Puts the initrd as high as the kernel allows. Returns address and size.
 fn copy_initrd(
-    file: &mut File,
+    file: &File,
     memory: &Memory,
     header: &Header,
     kernel_end: u64,

@@ -86,3 +86,40 @@ pub(crate) fn state_tsc_frequency(cpuid: &mut CpuId, khz: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kvm_bindings::kvm_cpuid_entry2;
+
+    use super::{AMD_SIZES, ECX_HYPERVISOR, FEATURES, TOPOLOGY, adapt};
+
+    fn adapted(function: u32, index: u32, id: u32, count: u32) -> kvm_cpuid_entry2 {
+        let mut entry = kvm_cpuid_entry2 {
+            function,
+            index,
+            ..Default::default()
+        };
+        adapt(&mut entry, id, count);
+        entry
+    }
+
+    #[test]
+    #[rustfmt::skip] // keeps the columns
+    fn each_vcpu_is_a_core_of_one_socket() {
+        //        vCPU, of   APIC id  logical  shift to the package
+        for (id, count, apic, logical, shift) in [
+            (0, 1,   0, 1, 0),
+            (1, 2,   1, 2, 1),
+            (2, 3,   2, 3, 2),
+            (7, 8,   7, 8, 3),
+        ] {
+            let features = adapted(FEATURES, 0, id, count);
+            assert_eq!((features.ebx >> 24, features.ebx >> 16 & 0xff), (apic, logical));
+            assert_eq!(features.ecx & ECX_HYPERVISOR, ECX_HYPERVISOR);
+            let cores = adapted(TOPOLOGY[0], 1, id, count);
+            assert_eq!((cores.eax, cores.ebx, cores.edx), (shift, logical, apic));
+            let sizes = adapted(AMD_SIZES, 0, id, count);
+            assert_eq!((sizes.ecx & 0xff, sizes.ecx >> 12 & 0xf), (count - 1, shift));
+        }
+    }
+}
