@@ -1,20 +1,35 @@
-//! System calls that a running machine makes. Any other kills the process (SIGSYS).
+//! System calls that a VM's process makes. Any other kills the process (SIGSYS).
 //!
-//! The table is the documentation: who makes the call, and why.
+//! Three kinds of filter: the first one stands while the machine is built, because the kernel that is
+//! unpacked then comes from a user. It also holds for every thread later; the narrow filters of
+//! running threads come on top of it. The table is the documentation: who makes the call, why.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
 
-/// Which threads make the call.
+/// Who makes the call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
+    /// Running threads of both kinds.
     Both,
+    /// The I/O thread.
     Io,
+    /// vCPU threads.
     Vcpu,
+    /// Only the building of the machine.
+    Build,
+}
+
+impl Who {
+    /// Whether a filter for `self` allows a row for `row`.
+    fn allows(self, row: Who) -> bool {
+        self == row || row == Who::Both || self == Who::Build
+    }
 }
 
 /// With which arguments.
@@ -25,6 +40,8 @@ enum Args {
     Requests(&'static [u64]),
     /// The third argument doesn't contain PROT_EXEC.
     NotExecutable,
+    /// The first argument asks for a thread, not a process.
+    Thread,
 }
 
 const F_GETFD: u64 = 1;
@@ -73,6 +90,22 @@ const TABLE: &[(i64, Who, Args)] = &[
     (libc::SYS_sched_yield,     Who::Both, Args::Any), // contended locks
     (libc::SYS_exit,            Who::Both, Args::Any), // the end
     (libc::SYS_exit_group,      Who::Both, Args::Any), // the end
+    (libc::SYS_ioctl,           Who::Build, Args::Any), // creating the machine in KVM
+    (libc::SYS_fcntl,           Who::Build, Args::Any), // copies of descriptors
+    (libc::SYS_lseek,           Who::Build, Args::Any), // size of a disk
+    (libc::SYS_statx,           Who::Build, Args::Any), // size of kernel and initrd
+    (libc::SYS_fstat,           Who::Build, Args::Any), // the same, on older kernels
+    (libc::SYS_newfstatat,      Who::Build, Args::Any), // the same; the root is empty
+    (libc::SYS_eventfd2,        Who::Build, Args::Any), // doorbells, interrupts
+    (libc::SYS_timerfd_create,  Who::Build, Args::Any), // console bursts
+    (libc::SYS_epoll_create1,   Who::Build, Args::Any), // the I/O thread's sleep
+    (libc::SYS_clone3,          Who::Build, Args::Any), // answered with ENOSYS, see `hide_clone3`
+    (libc::SYS_clone,           Who::Build, Args::Thread), // threads
+    (libc::SYS_set_robust_list, Who::Build, Args::Any), // a thread begins
+    (libc::SYS_rseq,            Who::Build, Args::Any), // a thread begins
+    (libc::SYS_sched_getaffinity, Who::Build, Args::Any), // a thread begins: its stack's size
+    (libc::SYS_prctl,           Who::Build, Args::Any), // a thread's name; installing filters
+    (libc::SYS_seccomp,         Who::Build, Args::Any), // installing filters
 ];
 
 /// Why a filter isn't in force.
@@ -82,6 +115,21 @@ pub(crate) enum FilterError {
     Compile { source: seccompiler::BackendError },
     #[error("Installing the system-call filter (does the host's kernel have seccomp?)")]
     Install { source: seccompiler::Error },
+}
+
+/// For the whole process, which has one thread now: nothing but building a machine from here on.
+pub(super) fn filter_build() -> Result<(), FilterError> {
+    hide_clone3()?;
+    install(Who::Build)
+}
+
+/// A filter can't see what clone3 is asked for, so the C library is told that it doesn't exist
+/// and uses clone, whose flags a filter sees.
+fn hide_clone3() -> Result<(), FilterError> {
+    let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, TargetArch::x86_64);
+    apply(filter.and_then(BpfProgram::try_from))
 }
 
 /// For the calling thread, a vCPU's.
@@ -95,15 +143,28 @@ pub(crate) fn filter_io_thread() -> Result<(), FilterError> {
 }
 
 fn install(who: Who) -> Result<(), FilterError> {
-    let program = compile(who).map_err(|source| FilterError::Compile { source })?;
+    apply(compile(who))
+}
+
+fn apply(program: Result<BpfProgram, seccompiler::BackendError>) -> Result<(), FilterError> {
+    let program = program.map_err(|source| FilterError::Compile { source })?;
     seccompiler::apply_filter(&program).map_err(|source| FilterError::Install { source })
 }
 
 fn compile(who: Who) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for (call, whose, args) in TABLE {
-        if *whose == who || *whose == Who::Both {
-            rules.insert(*call, conditions(*args)?);
+    let rows = TABLE.iter().filter(|(_, row, _)| who.allows(*row));
+    for (call, _, args) in rows {
+        let added = conditions(*args)?;
+        match rules.entry(*call) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(added);
+            }
+            // An empty list means "any arguments", and it wins.
+            Entry::Occupied(mut known) if added.is_empty() || known.get().is_empty() => {
+                known.get_mut().clear();
+            }
+            Entry::Occupied(mut known) => known.get_mut().extend(added),
         }
     }
     SeccompFilter::new(
@@ -126,6 +187,10 @@ fn conditions(args: Args) -> Result<Vec<SeccompRule>, seccompiler::BackendError>
             .iter()
             .map(|request| one(1, SeccompCmpOp::Eq, *request))
             .collect(),
+        Args::Thread => {
+            let thread = libc::CLONE_THREAD as u64;
+            Ok(vec![one(0, SeccompCmpOp::MaskedEq(thread), thread)?])
+        }
         Args::NotExecutable => Ok(vec![one(
             2,
             SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64),
@@ -138,7 +203,7 @@ fn conditions(args: Args) -> Result<Vec<SeccompRule>, seccompiler::BackendError>
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Who, compile, filter_io_thread, filter_vcpu_thread};
+    use super::{Who, compile, filter_build, filter_io_thread, filter_vcpu_thread};
 
     /// Runs `act` in a process of its own under a filter. Returns how the process ended.
     fn under_filter(install: fn() -> Result<(), super::FilterError>, act: fn()) -> i32 {
@@ -173,7 +238,7 @@ mod tests {
             let _ = std::net::UdpSocket::bind("127.0.0.1:0");
         };
         let nothing = || {};
-        for install in [filter_io_thread, filter_vcpu_thread] {
+        for install in [filter_build, filter_io_thread, filter_vcpu_thread] {
             let exited = under_filter(install, nothing);
             assert!(
                 libc::WIFEXITED(exited) && libc::WEXITSTATUS(exited) == 0,
@@ -187,8 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn both_filters_fit_the_kernels_limit() {
-        for who in [Who::Io, Who::Vcpu] {
+    fn all_filters_fit_the_kernels_limit() {
+        for who in [Who::Build, Who::Io, Who::Vcpu] {
             let program = compile(who).unwrap();
             assert!(program.len() < 4096, "{} instructions", program.len());
         }

@@ -44,6 +44,8 @@ const ADVICE_NAMESPACES: &str = "the host refuses namespaces to this user; run a
                                  user namespaces, or accept a weaker jail with --no-jail";
 const ADVICE_BUG: &str = "this works on every Linux since 5.10; please report it";
 
+const ADVICE_SECCOMP: &str = "the host's kernel needs CONFIG_SECCOMP_FILTER";
+
 fn wall(wall: &'static str, advice: &'static str) -> impl Fn(io::Error) -> JailError {
     move |source| JailError {
         wall,
@@ -71,7 +73,9 @@ pub(crate) fn enter(start: &Start, keep: &[RawFd]) -> Result<(), JailError> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| wall("no new privileges", ADVICE_BUG)(error.into()))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| wall("no core dumps", ADVICE_BUG)(error.into()))
+        .map_err(|error| wall("no core dumps", ADVICE_BUG)(error.into()))?;
+    filter::filter_build()
+        .map_err(|error| wall("a system-call filter", ADVICE_SECCOMP)(io::Error::other(error)))
 }
 
 /// One arena for all threads: they allocate next to nothing, and each arena costs memory.
