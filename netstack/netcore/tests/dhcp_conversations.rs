@@ -199,12 +199,12 @@ impl World {
     }
 
     fn last_transaction(&self) -> u32 {
-        let flights = self.flights.values().filter_map(|flight| match flight {
+        let mut flights = self.flights.values().filter_map(|flight| match flight {
             Flight::ToServers { bytes, .. } => Some(Message::parse(bytes).unwrap().transaction),
             Flight::ToClient { .. } => None,
         });
         flights
-            .last()
+            .next_back()
             .expect("the client's question is on the wire")
     }
 }

@@ -96,8 +96,20 @@ impl WirePort {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(cut_or(error)),
         }
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the wire was cut")
+}
+
+/// Reading and writing learn of the far end's death in different words.
+fn cut_or(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => cut(),
+        _ => error,
     }
 }
 
@@ -144,7 +156,7 @@ impl FramePort for WirePort {
                     self.written = 0;
                     return Ok(());
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(cut_or(error)),
             }
         }
         self.outgoing.clear();

@@ -43,6 +43,8 @@ pub(super) struct Inner {
     pub taps: Taps,
     pub dns: SocketHandle,
     pub dns_servers: Vec<Ipv4Addr>,
+    /// Names that are being resolved.
+    pub queries: usize,
     pub settings: StackSettings,
     pub dice: Dice,
     pub counters: Counters,
@@ -82,6 +84,7 @@ impl Inner {
             taps: Taps::default(),
             dns,
             dns_servers: Vec::new(),
+            queries: 0,
             settings,
             dice: Dice::new(seed),
             counters: Counters::default(),

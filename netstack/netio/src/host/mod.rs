@@ -47,6 +47,9 @@ use inner::{Inner, Next};
 /// Bytes of buffer in each direction of a connection: API traffic on a LAN.
 pub const TCP_BUFFER_LEN: usize = 64 * 1024;
 
+/// How long a peer may be silent by default: a switch that restarts takes about half of it.
+pub const TCP_SILENCE_MS_MAX: u64 = 45_000;
+
 /// What a stack needs to know about its NIC.
 #[derive(Debug, Clone, Copy)]
 pub struct StackSettings {
@@ -54,6 +57,8 @@ pub struct StackSettings {
     /// The largest IP packet, 1500 on Ethernet.
     pub mtu: u16,
     pub tcp_buffer_len: usize,
+    /// A peer that is silent for so long is gone. A third of it brings the first probe.
+    pub tcp_silence_ms_max: u64,
 }
 
 impl StackSettings {
@@ -62,6 +67,7 @@ impl StackSettings {
             mac,
             mtu,
             tcp_buffer_len: TCP_BUFFER_LEN,
+            tcp_silence_ms_max: TCP_SILENCE_MS_MAX,
         }
     }
 }

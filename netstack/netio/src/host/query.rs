@@ -2,7 +2,7 @@
 //!
 //! Does:      resolves a name to IPv4 addresses through the stack's DNS servers; sends one ping.
 //! Does not:  cache, or search domains.
-//! Bounds:    one smoltcp query or socket per call; smoltcp gives up on DNS after about 10 s.
+//! Bounds:    `QUERIES_MAX` names at once; smoltcp gives up on one after about 10 s a server.
 //! Trusts:    nobody: a DNS answer is a hint, so what matters is signed elsewhere.
 //! Start at:  `HostStack::resolve`, `HostStack::ping`.
 
@@ -24,6 +24,9 @@ use super::{HostStack, Shared};
 /// A ping's payload.
 const PING_PAYLOAD: &[u8] = b"LUC OS asks whether you are here";
 
+/// Names that may be resolved at once. At the limit `resolve` refuses.
+const QUERIES_MAX: usize = 32;
+
 /// A query in flight; dropping it gives the slot back.
 struct Query {
     shared: Rc<Shared>,
@@ -33,8 +36,9 @@ struct Query {
 
 impl Drop for Query {
     fn drop(&mut self) {
+        let mut inner = self.shared.inner.borrow_mut();
+        inner.queries -= 1;
         if let Some(handle) = self.handle.take() {
-            let mut inner = self.shared.inner.borrow_mut();
             let dns = inner.dns;
             inner
                 .sockets
@@ -95,6 +99,7 @@ impl HostStack {
             iface,
             dns,
             dns_servers,
+            queries,
             ..
         } = &mut *guard;
         if dns_servers.is_empty() {
@@ -102,6 +107,9 @@ impl HostStack {
                 io::ErrorKind::NotConnected,
                 "no DNS server is known",
             ));
+        }
+        if *queries >= QUERIES_MAX {
+            return Err(io::ErrorKind::QuotaExceeded.into());
         }
         let socket = sockets.get_mut::<dns::Socket<'_>>(*dns);
         let started = socket.start_query(iface.context(), name, DnsQueryType::A);
@@ -112,6 +120,7 @@ impl HostStack {
                 format!("{name:?} is no host name"),
             ),
         })?;
+        *queries += 1;
         guard.kick();
         Ok(Query {
             shared: Rc::clone(&self.shared),

@@ -124,8 +124,8 @@ impl Drop for TcpListener {
     }
 }
 
-/// Opens a connection. Give it a limit with `Handle::timeout`; without one it ends after 45 s of
-/// silence.
+/// Opens a connection. Give it a limit with `Handle::timeout`; without one it ends when the peer
+/// has been silent for `tcp_silence_ms_max`.
 pub async fn tcp_connect(stack: &HostStack, to: SocketAddrV4) -> io::Result<TcpStream> {
     let stream = begin_connect(stack, to)?;
     poll_fn(|cx| stream.poll_connected(cx)).await?;
@@ -139,7 +139,7 @@ fn begin_connect(stack: &HostStack, to: SocketAddrV4) -> io::Result<TcpStream> {
     }
     let port = free_local_port(&mut guard)?;
     let inner = &mut *guard;
-    let mut socket = new_socket(inner.settings.tcp_buffer_len);
+    let mut socket = new_socket(&inner.settings);
     socket
         .connect(inner.iface.context(), to_endpoint(to), port)
         .map_err(|error| match error {

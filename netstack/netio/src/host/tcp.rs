@@ -20,8 +20,8 @@ use smoltcp::wire::{
     EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, TcpPacket,
 };
 
-use super::Counters;
 use super::inner::{Admission, Inner};
+use super::{Counters, StackSettings};
 
 /// A SYN whose handshake does not finish frees its place after this.
 const HALF_OPEN_MS_MAX: u64 = 10_000;
@@ -32,10 +32,6 @@ const LINGER_MS_MAX: u64 = 30_000;
 /// Dropped sockets in TIME-WAIT. Each holds its buffers for 10 s; beyond this the oldest goes early
 /// (`time_waits_cut`).
 const TIME_WAITS_MAX: usize = 32;
-
-/// Silence before a probe, and before the peer counts as gone.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Listeners on one stack.
 const LISTENERS_MAX: usize = 16;
@@ -83,12 +79,11 @@ impl Pair {
 }
 
 /// A socket with every timeout set; smoltcp's defaults would wait for ever.
-pub(super) fn new_socket(buffer_len: usize) -> Socket<'static> {
-    let receive = SocketBuffer::new(vec![0; buffer_len]);
-    let send = SocketBuffer::new(vec![0; buffer_len]);
-    let mut socket = Socket::new(receive, send);
-    socket.set_keep_alive(Some(KEEP_ALIVE));
-    socket.set_timeout(Some(USER_TIMEOUT));
+pub(super) fn new_socket(settings: &StackSettings) -> Socket<'static> {
+    let buffer = || SocketBuffer::new(vec![0; settings.tcp_buffer_len]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.set_keep_alive(Some(Duration::from_millis(settings.tcp_silence_ms_max / 3)));
+    socket.set_timeout(Some(Duration::from_millis(settings.tcp_silence_ms_max)));
     socket.set_nagle_enabled(false);
     socket.set_congestion_control(CongestionControl::Cubic);
     socket
@@ -151,7 +146,7 @@ impl Inner {
         if !self.has_room() || !self.tcp.has_place(listener) {
             return Admission::Drop;
         }
-        let mut socket = new_socket(self.settings.tcp_buffer_len);
+        let mut socket = new_socket(&self.settings);
         if socket.listen(pair.local.port).is_err() {
             return Admission::Drop;
         }
