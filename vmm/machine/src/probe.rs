@@ -1,24 +1,28 @@
-//! Can this host run virtual machines? Asked by running one, of three instructions.
+//! Can this host run virtual machines? Asked by running one, of a few instructions.
 //!
-//! A `/dev/kvm` that opens proves little: under some hypervisors it is there, creates machines,
-//! and fails or hangs when one runs.
+//! A `/dev/kvm` that opens proves little. Under some hypervisors it is there, creates machines,
+//! even runs real-mode code by interpreting it, and then never gets a 64-bit kernel anywhere. So
+//! the tiny machine does what a kernel does: long mode, paging, the kernel's own addresses, a
+//! busy loop that only a real processor finishes soon, a model-specific register.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use kvm_bindings::kvm_regs;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use virtio::Memory;
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::layout::PAGE_TABLES;
+use crate::vcpu::{cpuid, registers};
 use crate::vm::{BuildError, create_vm, open_kvm};
 use crate::{child, memory};
 
-/// Three instructions under the slowest emulation take milliseconds.
+/// A processor needs milliseconds, the slowest emulation of one a second; an interpreter hours.
 const PATIENCE: Duration = Duration::from_secs(10);
-const CODE: u64 = 0x1000;
+/// Where the code lies, and the same in a kernel's half of the address space.
+const CODE: u64 = 0x10_0000;
 const PORT: u16 = 0x10;
 const ANSWER: u8 = 42;
 
@@ -50,7 +54,7 @@ pub enum KvmProblem {
         reason: String,
     },
     /// It neither ran nor failed.
-    #[error("KVM did not run three instructions within ten seconds")]
+    #[error("KVM did not get through a short loop within ten seconds")]
     Hangs,
 }
 
@@ -107,34 +111,54 @@ pub fn probe() -> Result<(), KvmProblem> {
 
 fn build(kvm: std::os::fd::OwnedFd) -> Result<(VcpuFd, Memory), BuildError> {
     let at = |what| move |source| BuildError::Kvm { what, source };
+    let write = |source| BuildError::Write {
+        what: "probe",
+        source,
+    };
     let kvm = open_kvm(kvm)?;
     let vm = create_vm(&kvm)?;
-    let memory = memory::create(1)?;
+    let memory = memory::create(2)?;
     memory::register(&vm, &memory)?;
+    memory
+        .write_slice(&code(), GuestAddress(CODE))
+        .map_err(write)?;
+    let vcpu = vm.create_vcpu(0).map_err(at("Creating a vCPU"))?;
+    let cpuid = cpuid::supported(&kvm).map_err(at("Reading the CPU's features"))?;
+    vcpu.set_cpuid2(&cpuid::for_vcpu(&cpuid, 0, 1))
+        .map_err(at("Setting the CPU's features"))?;
+    registers::enter_linux(&vcpu, &memory, CODE)?;
+    // The last entry of the top table maps the first GiB once more, where kernels live.
+    let pointers = PAGE_TABLES + 0x1000;
+    memory
+        .write_obj(pointers | 3, GuestAddress(PAGE_TABLES + 511 * 8))
+        .map_err(write)?;
+    memory
+        .write_obj((PAGE_TABLES + 0x2000) | 3, GuestAddress(pointers + 510 * 8))
+        .map_err(write)?;
+    Ok((vcpu, memory))
+}
+
+fn code() -> Vec<u8> {
     let [low, high] = PORT.to_le_bytes();
-    let code = [
-        0xba, low, high, // mov dx, PORT
+    let mut code = vec![
+        0x48, 0xc7, 0xc0, 0x10, 0x00, 0x10, 0x80, // mov rax, 0xffffffff80100010
+        0xff, 0xe0, // jmp rax
+    ];
+    code.resize(0x10, 0x90);
+    code.extend([
+        0x0f, 0x20, 0xd8, // mov rax, cr3
+        0x0f, 0x22, 0xd8, // mov cr3, rax
+        0xb9, 0x80, 0x00, 0x00, 0xc0, // mov ecx, EFER
+        0x0f, 0x32, // rdmsr
+        0x0f, 0x30, // wrmsr
+        0xb9, 0x00, 0x00, 0x80, 0x00, // mov ecx, 8 Mi
+        0xff, 0xc9, // dec ecx
+        0x75, 0xfc, // jnz to dec
+        0x66, 0xba, low, high, // mov dx, PORT
         0xb0, ANSWER, // mov al, ANSWER
         0xee,   // out dx, al
-    ];
-    memory
-        .write_slice(&code, GuestAddress(CODE))
-        .map_err(|source| BuildError::Write {
-            what: "probe",
-            source,
-        })?;
-    let vcpu = vm.create_vcpu(0).map_err(at("Creating a vCPU"))?;
-    let mut special = vcpu.get_sregs().map_err(at("Reading registers"))?;
-    special.cs.base = 0;
-    special.cs.selector = 0;
-    vcpu.set_sregs(&special).map_err(at("Setting registers"))?;
-    vcpu.set_regs(&kvm_regs {
-        rip: CODE,
-        rflags: 2,
-        ..Default::default()
-    })
-    .map_err(at("Setting registers"))?;
-    Ok((vcpu, memory))
+    ]);
+    code
 }
 
 fn run(mut vcpu: VcpuFd) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! System calls that a VM's process makes. Any other kills the process (SIGSYS).
 //!
-//! Three kinds of filter: the first one stands while the machine is built, because the kernel that is
-//! unpacked then comes from a user. It also holds for every thread later; the narrow filters of
+//! Three kinds of filter: the first one stands while the machine is built, because the kernel
+//! that is unpacked then comes from a user. It also holds for every thread later; the narrow filters of
 //! running threads come on top of it. The table is the documentation: who makes the call, why.
 
 use std::collections::BTreeMap;

@@ -41,7 +41,8 @@ pub(crate) struct JailError {
 }
 
 const ADVICE_NAMESPACES: &str = "the host refuses namespaces to this user; run as root, allow \
-                                 user namespaces, or accept a weaker jail with --no-jail";
+                                 user namespaces, or accept a weaker jail: luc vmm run \
+                                 --without-namespaces";
 const ADVICE_BUG: &str = "this works on every Linux since 5.10; please report it";
 
 const ADVICE_SECCOMP: &str = "the host's kernel needs CONFIG_SECCOMP_FILTER";
