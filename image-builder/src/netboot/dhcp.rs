@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::rc::Rc;
 
 use netcore::dhcp::CLIENT_PORT;
+use netcore::dhcp::message::Message;
 use netcore::dhcp::server::{Reply, Server, Target};
 use netcore::ethernet::{Datagram, Mac};
 use netio::executor::Handle;
@@ -44,12 +45,25 @@ pub(super) async fn serve_stack(
         let reply = core
             .borrow_mut()
             .handle_request(now_ms, port, from, request.payload);
-        let Some(reply) = reply else { continue };
+        let Some(reply) = reply.map(|reply| with_server(reply, config.address)) else {
+            continue;
+        };
         if let Some(frame) = frame_of(&reply, &request, stack.mac(), config.address) {
             stack.send_frame(&frame);
             tell(&config, reply);
         }
     }
+}
+
+/// Names ourselves as the boot server, also where the file is a URL. Without it iPXE takes the
+/// offer for one that needs another question to port 4011, and waits 15 s for that answer.
+fn with_server(mut reply: Reply, address: Ipv4Addr) -> Reply {
+    let boots = !reply.boot_file.is_empty();
+    if let Some(mut message) = Message::parse(&reply.bytes).ok().filter(|_| boots) {
+        message.next_server = address;
+        reply.bytes = message.emit();
+    }
+    reply
 }
 
 /// The reply as a frame. `None`: it does not fit one, which the core does not let happen.
@@ -97,7 +111,9 @@ pub(super) async fn serve_kernel(
         let reply = core
             .borrow_mut()
             .handle_request(now_ms, port, from, &message[..length]);
-        let Some(reply) = reply else { continue };
+        let Some(reply) = reply.map(|reply| with_server(reply, config.address)) else {
+            continue;
+        };
         let to = match reply.target {
             Target::Address(to) => to,
             // The kernel has no way to reach a station that does not answer ARP yet.
