@@ -16,6 +16,7 @@ pub mod fuzz;
 mod json;
 mod openapi;
 mod parse;
+mod query;
 mod reply;
 mod route;
 mod schema;

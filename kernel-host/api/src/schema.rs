@@ -113,145 +113,30 @@ impl Schema {
 
     /// Names of its fields.
     pub fn fields(self) -> Vec<&'static str> {
-        self.shape()
-            .into_iter()
-            .map(|Field(name, ..)| name)
-            .collect()
+        self.shape().iter().map(|Field(name, ..)| *name).collect()
     }
 
-    #[rustfmt::skip] // keeps the columns
-    fn shape(self) -> Vec<Field> {
+    fn shape(self) -> &'static [Field] {
         match self {
-            Self::Node => vec![
-                Field("id",         Id("node"),               Always,   "Never changes"),
-                Field("name",       Text,                     Always,   "Host name"),
-                Field("version",    Text,                     Always,   "Of LUC OS"),
-                Field("kernel",     Text,                     Always,   "Release of the Linux kernel"),
-                Field("state",      Choice(NODE_STATES),      Always,   "`ready` takes work"),
-                Field("reason",     Text,                     Nullable, "Why, if the state is not `ready`"),
-                Field("addresses",  List(Self::NodeAddress),  Always,   "Where it is reached"),
-                Field("now",        Time,                     Always,   "Its own wall clock"),
-                Field("uptime_ms",  Count,                    Always,   "Since its kernel started"),
-                Field("timeline",   List(Self::BootStage),    Always,   "Steps of the boot"),
-                Field("cpus",       Count,                    Always,   "Logical CPUs"),
-                Field("memory",     Object(Self::NodeMemory), Always,   "Memory"),
-                Field("kvm",        Object(Self::KvmStatus),  Always,   "Whether VMs can run"),
-                Field("vms",        Count,                    Always,   "VMs in its list"),
-                Field("images",     Count,                    Always,   "Images"),
-                Field("processes",  List(Self::ProcessUse),   Always,   "What LUC OS itself uses"),
-                Field("counters",   Counters,                 Always,   "Since the node process started"),
-            ],
-            Self::BootStage => vec![
-                Field("stage",      Text,                     Always,   "Name of the step"),
-                Field("at_ms",      Count,                    Always,   "Milliseconds of the kernel's clock"),
-            ],
-            Self::NodeAddress => vec![
-                Field("nic",        Text,                     Always,   "Network card"),
-                Field("address",    Text,                     Always,   "Address/prefix length"),
-                Field("gateway",    Text,                     Nullable, "Default router"),
-            ],
-            Self::NodeMemory => vec![
-                Field("total",      Bytes,                    Always,   "All"),
-                Field("available",  Bytes,                    Always,   "Free by the kernel's account"),
-                Field("for_guests", Bytes,                    Always,   "For VMs and images together"),
-                Field("reserved",   Bytes,                    Always,   "Promised of that"),
-            ],
-            Self::KvmStatus => vec![
-                Field("usable",     Flag,                     Always,   "A virtual CPU really ran"),
-                Field("detail",     Text,                     Nullable, "Why not, and what to do"),
-            ],
-            Self::ProcessUse => vec![
-                Field("name",       Text,                     Always,   "Role"),
-                Field("pid",        Count,                    Always,   "Process id"),
-                Field("resident",   Bytes,                    Always,   "Memory in RAM"),
-                Field("open_files", Count,                    Always,   "File descriptors"),
-            ],
-            Self::PowerReply => vec![
-                Field("node",       Id("node"),               Always,   "Which node"),
-                Field("state",      Choice(NODE_STATES),      Always,   "`going_down`"),
-            ],
-            Self::NewImage => vec![
-                Field("name",       Name,                     Always,   "Not yet taken"),
-                Field("kernel",     Sha256,                   Always,   "A complete blob: bzImage"),
-                Field("initrd",     Sha256,                   Optional, "A complete blob"),
-                Field("disk",       Sha256,                   Optional, "A complete blob: raw disk"),
-                Field("cmdline",    Text,                     Optional, "Kernel arguments of all its VMs"),
-            ],
-            Self::Image => vec![
-                Field("name",       Name,                     Always,   "Its name"),
-                Field("kernel",     Object(Self::BlobRef),    Always,   "bzImage"),
-                Field("initrd",     Object(Self::BlobRef),    Nullable, "First root file system"),
-                Field("disk",       Object(Self::BlobRef),    Nullable, "Raw disk"),
-                Field("cmdline",    Text,                     Always,   "Kernel arguments of all its VMs"),
-                Field("size",       Bytes,                    Always,   "Of all parts"),
-                Field("created_at", Time,                     Always,   "When it was named"),
-                Field("vms",        Count,                    Always,   "VMs made from it"),
-            ],
-            Self::BlobRef => vec![
-                Field("digest",     Sha256,                   Always,   "Content address"),
-                Field("size",       Bytes,                    Always,   "Size"),
-            ],
-            Self::ImagePage => vec![
-                Field("items",      List(Self::Image),        Always,   "Sorted by name"),
-                Field("next",       Text,                     Nullable, "`after` of the next page"),
-            ],
-            Self::Blob => vec![
-                Field("digest",     Sha256,                   Always,   "Content address"),
-                Field("size",       Bytes,                    Always,   "When complete"),
-                Field("received",   Count,                    Always,   "The next offset to send"),
-                Field("complete",   Flag,                     Always,   "All here, digest checked"),
-            ],
-            Self::NewVm => vec![
-                Field("name",       Name,                     Always,   "Not yet taken"),
-                Field("image",      Name,                     Always,   "What it boots from"),
-                Field("vcpus",      Count,                    Optional, "1 to 8; 1 if absent"),
-                Field("memory",     Bytes,                    Optional, "128MiB if absent"),
-                Field("cmdline",    Text,                     Optional, "Kernel arguments behind the image's"),
-                Field("disk",       Choice(DISK_USES),        Optional, "How it uses the image's disk"),
-            ],
-            Self::Vm => vec![
-                Field("id",         Id("vm"),                 Always,   "Never given twice"),
-                Field("name",       Name,                     Always,   "Its name"),
-                Field("node",       Id("node"),               Always,   "Where it runs"),
-                Field("spec",       Object(Self::VmSpec),     Always,   "What it is made of"),
-                Field("state",      Choice(VM_STATES),        Always,   "Where it stands"),
-                Field("reason",     Text,                     Nullable, "Why, if that is not plain"),
-                Field("created_at", Time,                     Always,   "When it was asked for"),
-                Field("changed_at", Time,                     Always,   "When `state` last changed"),
-                Field("starts",     Count,                    Always,   "Monitor processes made for it"),
-                Field("resets",     Count,                    Always,   "Resets of its guest"),
-                Field("timeline",   List(Self::VmStage),      Always,   "Steps of the newest start"),
-            ],
-            Self::VmSpec => vec![
-                Field("image",      Name,                     Always,   "What it boots from"),
-                Field("vcpus",      Count,                    Always,   "Virtual CPUs"),
-                Field("memory",     Bytes,                    Always,   "Of the guest"),
-                Field("cmdline",    Text,                     Always,   "Kernel arguments behind the image's"),
-                Field("disk",       Choice(DISK_USES),        Always,   "How it uses the image's disk"),
-            ],
-            Self::VmStage => vec![
-                Field("stage",      Choice(STAGES),           Always,   "Name of the step"),
-                Field("at_ms",      Count,                    Always,   "Milliseconds after `asked`"),
-            ],
-            Self::VmPage => vec![
-                Field("items",      List(Self::Vm),           Always,   "Sorted by name"),
-                Field("next",       Text,                     Nullable, "`after` of the next page"),
-            ],
-            Self::StopRequest => vec![
-                Field("force",          Flag,                 Optional, "Don't ask the guest"),
-                Field("force_after_ms", Count,                Optional, "Ask, then force after this time"),
-            ],
-            Self::Problem => vec![
-                Field("type",       Text,                     Always,   "urn:luc:problem:<code>"),
-                Field("title",      Text,                     Always,   "Of the code"),
-                Field("status",     Count,                    Always,   "HTTP status"),
-                Field("detail",     Text,                     Always,   "What was tried, on what, why not"),
-                Field("code",       Choice(CODES),            Always,   "For programs to decide by"),
-                Field("advice",     Text,                     Always,   "What to do now"),
-                Field("lost",       Text,                     Always,   "What is certainly not lost"),
-                Field("request_id", Text,                     Nullable, "Names the request in the node's log"),
-                Field("allow",      Text,                     Optional, "Methods that the path knows"),
-            ],
+            Self::Node => shapes::NODE,
+            Self::BootStage => shapes::BOOT_STAGE,
+            Self::NodeAddress => shapes::NODE_ADDRESS,
+            Self::NodeMemory => shapes::NODE_MEMORY,
+            Self::KvmStatus => shapes::KVM_STATUS,
+            Self::ProcessUse => shapes::PROCESS_USE,
+            Self::PowerReply => shapes::POWER_REPLY,
+            Self::NewImage => shapes::NEW_IMAGE,
+            Self::Image => shapes::IMAGE,
+            Self::BlobRef => shapes::BLOB_REF,
+            Self::ImagePage => shapes::IMAGE_PAGE,
+            Self::Blob => shapes::BLOB,
+            Self::NewVm => shapes::NEW_VM,
+            Self::Vm => shapes::VM,
+            Self::VmSpec => shapes::VM_SPEC,
+            Self::VmStage => shapes::VM_STAGE,
+            Self::VmPage => shapes::VM_PAGE,
+            Self::StopRequest => shapes::STOP_REQUEST,
+            Self::Problem => shapes::PROBLEM,
         }
     }
 
@@ -261,14 +146,14 @@ impl Schema {
         let mut required = Vec::new();
         for Field(name, kind, presence, summary) in self.shape() {
             let mut schema = kind.json();
-            if presence != Always {
+            if *presence != Always {
                 schema = json!({ "oneOf": [schema, { "type": "null" }] });
             }
-            if presence != Optional {
-                required.push(name);
+            if *presence != Optional {
+                required.push(*name);
             }
-            schema["description"] = summary.into();
-            properties.insert(name.to_owned(), schema);
+            schema["description"] = (*summary).into();
+            properties.insert((*name).to_owned(), schema);
         }
         json!({
             "type": "object",
@@ -281,6 +166,147 @@ impl Schema {
     pub fn reference(self) -> Value {
         json!({ "$ref": format!("#/components/schemas/{}", self.name()) })
     }
+}
+
+/// The fields of each object, in the order in which they are written.
+#[rustfmt::skip] // keeps the columns
+mod shapes {
+    use super::{
+        Always, Bytes, CODES, Choice, Count, Counters, DISK_USES, Field, Flag, Id, List,
+        NODE_STATES, Name, Nullable, Object, Optional, STAGES, Schema, Sha256, Text, Time,
+        VM_STATES,
+    };
+
+    pub const NODE: &[Field] = &[
+        Field("id",         Id("node"),               Always,   "Never changes"),
+        Field("name",       Text,                     Always,   "Host name"),
+        Field("version",    Text,                     Always,   "Of LUC OS"),
+        Field("kernel",     Text,                     Always,   "Release of the Linux kernel"),
+        Field("state",      Choice(NODE_STATES),      Always,   "`ready` takes work"),
+        Field("reason",     Text,                     Nullable, "Why, if the state is not `ready`"),
+        Field("addresses",  List(Schema::NodeAddress),  Always,   "Where it is reached"),
+        Field("now",        Time,                     Always,   "Its own wall clock"),
+        Field("uptime_ms",  Count,                    Always,   "Since its kernel started"),
+        Field("timeline",   List(Schema::BootStage),    Always,   "Steps of the boot"),
+        Field("cpus",       Count,                    Always,   "Logical CPUs"),
+        Field("memory",     Object(Schema::NodeMemory), Always,   "Memory"),
+        Field("kvm",        Object(Schema::KvmStatus),  Always,   "Whether VMs can run"),
+        Field("vms",        Count,                    Always,   "VMs in its list"),
+        Field("images",     Count,                    Always,   "Images"),
+        Field("processes",  List(Schema::ProcessUse),   Always,   "What LUC OS itself uses"),
+        Field("counters",   Counters,                 Always,   "Since the node process started"),
+    ];
+    pub const BOOT_STAGE: &[Field] = &[
+        Field("stage",      Text,                     Always,   "Name of the step"),
+        Field("at_ms",      Count,                    Always,   "Milliseconds of the kernel's clock"),
+    ];
+    pub const NODE_ADDRESS: &[Field] = &[
+        Field("nic",        Text,                     Always,   "Network card"),
+        Field("address",    Text,                     Always,   "Address/prefix length"),
+        Field("gateway",    Text,                     Nullable, "Default router"),
+    ];
+    pub const NODE_MEMORY: &[Field] = &[
+        Field("total",      Bytes,                    Always,   "All"),
+        Field("available",  Bytes,                    Always,   "Free by the kernel's account"),
+        Field("for_guests", Bytes,                    Always,   "For VMs and images together"),
+        Field("reserved",   Bytes,                    Always,   "Promised of that"),
+    ];
+    pub const KVM_STATUS: &[Field] = &[
+        Field("usable",     Flag,                     Always,   "A virtual CPU really ran"),
+        Field("detail",     Text,                     Nullable, "Why not, and what to do"),
+    ];
+    pub const PROCESS_USE: &[Field] = &[
+        Field("name",       Text,                     Always,   "Role"),
+        Field("pid",        Count,                    Always,   "Process id"),
+        Field("resident",   Bytes,                    Always,   "Memory in RAM"),
+        Field("open_files", Count,                    Always,   "File descriptors"),
+    ];
+    pub const POWER_REPLY: &[Field] = &[
+        Field("node",       Id("node"),               Always,   "Which node"),
+        Field("state",      Choice(NODE_STATES),      Always,   "`going_down`"),
+    ];
+    pub const NEW_IMAGE: &[Field] = &[
+        Field("name",       Name,                     Always,   "Not yet taken"),
+        Field("kernel",     Sha256,                   Always,   "A complete blob: bzImage"),
+        Field("initrd",     Sha256,                   Optional, "A complete blob"),
+        Field("disk",       Sha256,                   Optional, "A complete blob: raw disk"),
+        Field("cmdline",    Text,                     Optional, "Kernel arguments of all its VMs"),
+    ];
+    pub const IMAGE: &[Field] = &[
+        Field("name",       Name,                     Always,   "Its name"),
+        Field("kernel",     Object(Schema::BlobRef),    Always,   "bzImage"),
+        Field("initrd",     Object(Schema::BlobRef),    Nullable, "First root file system"),
+        Field("disk",       Object(Schema::BlobRef),    Nullable, "Raw disk"),
+        Field("cmdline",    Text,                     Always,   "Kernel arguments of all its VMs"),
+        Field("size",       Bytes,                    Always,   "Of all parts"),
+        Field("created_at", Time,                     Always,   "When it was named"),
+        Field("vms",        Count,                    Always,   "VMs made from it"),
+    ];
+    pub const BLOB_REF: &[Field] = &[
+        Field("digest",     Sha256,                   Always,   "Content address"),
+        Field("size",       Bytes,                    Always,   "Size"),
+    ];
+    pub const IMAGE_PAGE: &[Field] = &[
+        Field("items",      List(Schema::Image),        Always,   "Sorted by name"),
+        Field("next",       Text,                     Nullable, "`after` of the next page"),
+    ];
+    pub const BLOB: &[Field] = &[
+        Field("digest",     Sha256,                   Always,   "Content address"),
+        Field("size",       Bytes,                    Always,   "When complete"),
+        Field("received",   Count,                    Always,   "The next offset to send"),
+        Field("complete",   Flag,                     Always,   "All here, digest checked"),
+    ];
+    pub const NEW_VM: &[Field] = &[
+        Field("name",       Name,                     Always,   "Not yet taken"),
+        Field("image",      Name,                     Always,   "What it boots from"),
+        Field("vcpus",      Count,                    Optional, "1 to 8; 1 if absent"),
+        Field("memory",     Bytes,                    Optional, "128MiB if absent"),
+        Field("cmdline",    Text,                     Optional, "Kernel arguments behind the image's"),
+        Field("disk",       Choice(DISK_USES),        Optional, "How it uses the image's disk"),
+    ];
+    pub const VM: &[Field] = &[
+        Field("id",         Id("vm"),                 Always,   "Never given twice"),
+        Field("name",       Name,                     Always,   "Its name"),
+        Field("node",       Id("node"),               Always,   "Where it runs"),
+        Field("spec",       Object(Schema::VmSpec),     Always,   "What it is made of"),
+        Field("state",      Choice(VM_STATES),        Always,   "Where it stands"),
+        Field("reason",     Text,                     Nullable, "Why, if that is not plain"),
+        Field("created_at", Time,                     Always,   "When it was asked for"),
+        Field("changed_at", Time,                     Always,   "When `state` last changed"),
+        Field("starts",     Count,                    Always,   "Monitor processes made for it"),
+        Field("resets",     Count,                    Always,   "Resets of its guest"),
+        Field("timeline",   List(Schema::VmStage),      Always,   "Steps of the newest start"),
+    ];
+    pub const VM_SPEC: &[Field] = &[
+        Field("image",      Name,                     Always,   "What it boots from"),
+        Field("vcpus",      Count,                    Always,   "Virtual CPUs"),
+        Field("memory",     Bytes,                    Always,   "Of the guest"),
+        Field("cmdline",    Text,                     Always,   "Kernel arguments behind the image's"),
+        Field("disk",       Choice(DISK_USES),        Always,   "How it uses the image's disk"),
+    ];
+    pub const VM_STAGE: &[Field] = &[
+        Field("stage",      Choice(STAGES),           Always,   "Name of the step"),
+        Field("at_ms",      Count,                    Always,   "Milliseconds after `asked`"),
+    ];
+    pub const VM_PAGE: &[Field] = &[
+        Field("items",      List(Schema::Vm),           Always,   "Sorted by name"),
+        Field("next",       Text,                     Nullable, "`after` of the next page"),
+    ];
+    pub const STOP_REQUEST: &[Field] = &[
+        Field("force",          Flag,                 Optional, "Don't ask the guest"),
+        Field("force_after_ms", Count,                Optional, "Ask, then force after this time"),
+    ];
+    pub const PROBLEM: &[Field] = &[
+        Field("type",       Text,                     Always,   "urn:luc:problem:<code>"),
+        Field("title",      Text,                     Always,   "Of the code"),
+        Field("status",     Count,                    Always,   "HTTP status"),
+        Field("detail",     Text,                     Always,   "What was tried, on what, why not"),
+        Field("code",       Choice(CODES),            Always,   "For programs to decide by"),
+        Field("advice",     Text,                     Always,   "What to do now"),
+        Field("lost",       Text,                     Always,   "What is certainly not lost"),
+        Field("request_id", Text,                     Nullable, "Names the request in the node's log"),
+        Field("allow",      Text,                     Optional, "Methods that the path knows"),
+    ];
 }
 
 impl Kind {

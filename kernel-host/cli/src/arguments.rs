@@ -82,7 +82,7 @@ pub(crate) struct Common {
     /// Say nothing but the answer and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more: requests and how long they took
+    /// Say how a wait goes on, also where nobody looks
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }

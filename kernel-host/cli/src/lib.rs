@@ -11,6 +11,7 @@
 // A problem ends a command, so its size on the stack costs nothing that matters.
 #![allow(clippy::result_large_err)]
 
+mod address;
 mod arguments;
 pub mod client;
 mod commands;

@@ -331,4 +331,14 @@ mod tests {
             assert!(wrong.parse::<Condition>().is_err(), "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_breaks_a_parser(text: String) {
+            drop(parse_duration(&text));
+            if let Ok(condition) = text.parse::<Condition>() {
+                assert_eq!(condition.to_string(), text);
+            }
+        }
+    }
 }

@@ -40,7 +40,8 @@ enum Answers {
     Raw,
 }
 
-/// Every command, how to call it, and what it answers. `{}` is a fresh name, `K` a kernel file.
+/// Every command, how to call it, and what it answers, in an order that works on one node.
+/// `{}` is a fresh name, `K` a kernel file.
 const CALLS: &[(&str, &str, Answers)] = &[
     ("vm create", "vm create {} --image img --wait", Answers::Vm),
     ("vm list", "vm list", Answers::Vms),
@@ -56,11 +57,11 @@ const CALLS: &[(&str, &str, Answers)] = &[
     ("image show", "image show img", Answers::Image),
     ("image delete", "image delete doomed --yes", Answers::Images),
     ("node show", "node show", Answers::Node),
-    ("node poweroff", "node poweroff --yes", Answers::Node),
-    ("node reboot", "node reboot --yes", Answers::Node),
     ("wait vm", "wait vm keep --for running", Answers::Vm),
     ("wait node", "wait node", Answers::Node),
     ("completion", "completion bash", Answers::Raw),
+    ("node poweroff", "node poweroff --yes", Answers::Node),
+    ("node reboot", "node reboot --yes", Answers::Node),
     ("vmm run", "", Answers::Raw), // answered by the monitor, not here
 ];
 
@@ -89,18 +90,18 @@ fn collect_leaves(command: &clap::Command, path: String, leaves: &mut BTreeSet<S
 #[test]
 fn every_command_speaks_every_format() {
     for format in FORMATS {
+        let (node, folder) = node();
+        let at = format!("--node {}", node.address());
+        let kernel = file(&folder, "other", b"another kernel");
+        for vm in ["keep", "doomed"] {
+            let made = luc(&format!("{at} vm create {vm} --image img --wait"));
+            assert_eq!(made.code, exit::DONE, "{made:?}");
+        }
+        luc(&format!(
+            "{at} image add doomed --kernel {}",
+            kernel.display()
+        ));
         for (name, line, answers) in CALLS.iter().filter(|(_, line, _)| !line.is_empty()) {
-            let (node, folder) = node();
-            let at = format!("--node {}", node.address());
-            let kernel = file(&folder, "other", b"another kernel");
-            for vm in ["keep", "doomed"] {
-                let made = luc(&format!("{at} vm create {vm} --image img --wait"));
-                assert_eq!(made.code, exit::DONE, "{made:?}");
-            }
-            luc(&format!(
-                "{at} image add doomed --kernel {}",
-                kernel.display()
-            ));
             let line = line
                 .replace("{}", "fresh")
                 .replace(" K", &format!(" {}", kernel.display()));
@@ -506,4 +507,26 @@ fn the_monitors_options_are_handed_back() {
         cli::parse(words("vm list")),
         cli::Invocation::Command(_)
     ));
+}
+
+#[test]
+fn what_a_node_says_can_not_steer_the_terminal() {
+    let (node, _folder) = node();
+    let at = format!("--node {}", node.address());
+    luc(&format!("{at} vm create a --image img --wait"));
+    let (stage, reason) = ("boot".to_owned(), "\x1b[2J\x07gone\u{202e}".to_owned());
+    node.happens("a", cloud::VmEvent::Failed { stage, reason });
+    for line in [
+        "vm show a",
+        "vm list -o wide",
+        "wait vm a",
+        "vm delete a --dry-run",
+    ] {
+        let ran = luc(&format!("{at} {line} --timeout 1s"));
+        let all = format!("{}{}", ran.output, ran.errors);
+        assert!(
+            !all.contains(['\x1b', '\x07', '\u{202e}']),
+            "{line}: {all:?}"
+        );
+    }
 }

@@ -95,48 +95,39 @@ impl Blobs {
 
     /// Checks a piece, and begins its blob if it is the first. Returns what arrived before.
     fn admit(&mut self, piece: &Piece, hands: &mut Hands<'_>) -> Result<u64, Refusal> {
+        check_bounds(piece)?;
         let Piece {
             digest,
             size,
             offset,
             ..
         } = *piece;
-        let end = offset.checked_add(piece.bytes.len() as u64);
-        if size == 0 || size > limits::BLOB_BYTES_MAX.get() || end.is_none_or(|end| end > size) {
-            return Err(Refusal::BadValue {
-                what: "size",
-                why: format!(
-                    "{} bytes at {offset} are no piece of {size}",
-                    piece.bytes.len()
-                ),
-                advice: format!("A blob has 1 byte to {}", limits::BLOB_BYTES_MAX),
-            });
-        }
-        if let Some(stored) = self.known.get(&digest) {
-            if stored.size != size {
+        let received = match self.known.get(&digest) {
+            Some(stored) if stored.size != size => {
                 return Err(Refusal::OtherSize {
                     digest,
                     begun: stored.size,
                     said: size,
                 });
             }
-            if offset > stored.received {
-                let received = stored.received;
-                return Err(Refusal::WrongOffset {
-                    digest,
-                    received,
-                    offset,
-                });
-            }
-            return Ok(stored.received);
-        }
-        if offset != 0 {
+            Some(stored) => stored.received,
+            None => 0,
+        };
+        if offset > received {
             return Err(Refusal::WrongOffset {
                 digest,
-                received: 0,
+                received,
                 offset,
             });
         }
+        if !self.known.contains_key(&digest) {
+            self.begin(digest, size, hands)?;
+        }
+        Ok(received)
+    }
+
+    /// Reserves the room for all of it before the first byte is taken.
+    fn begin(&mut self, digest: Digest, size: u64, hands: &mut Hands<'_>) -> Result<(), Refusal> {
         if self.known.len() >= limits::BLOBS_MAX {
             return Err(Refusal::LimitReached {
                 kind: "blobs",
@@ -158,7 +149,7 @@ impl Blobs {
             },
         );
         hands.outputs.push_back(Output::CreateBlob { digest, size });
-        Ok(0)
+        Ok(())
     }
 
     /// All bytes are here: are they the right ones?
@@ -259,4 +250,21 @@ impl Blobs {
             assert_eq!(stored.users as usize, users(*digest), "users of {digest}");
         }
     }
+}
+
+fn check_bounds(piece: &Piece) -> Result<(), Refusal> {
+    let Piece { size, offset, .. } = *piece;
+    let end = offset.checked_add(piece.bytes.len() as u64);
+    let possible = (1..=limits::BLOB_BYTES_MAX.get()).contains(&size);
+    if possible && end.is_some_and(|end| end <= size) {
+        return Ok(());
+    }
+    Err(Refusal::BadValue {
+        what: "size",
+        why: format!(
+            "{} bytes at {offset} are no piece of {size}",
+            piece.bytes.len()
+        ),
+        advice: format!("A blob has 1 byte to {}", limits::BLOB_BYTES_MAX),
+    })
 }

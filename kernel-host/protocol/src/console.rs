@@ -15,8 +15,7 @@ pub enum ConsoleNotice {
     /// The first message.
     Attached {
         state: VmState,
-        /// Whether this client's bytes would reach the guest: nobody else has the keyboard. A client
-        /// gets it with its first byte, if it is free, or at once if it asked to take it.
+        /// Whether this client has the keyboard: its bytes reach the guest.
         writer: bool,
         /// Which byte of the console's whole output comes first; more than `since`, if older ones
         /// were dropped.
