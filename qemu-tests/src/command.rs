@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use image_builder::Paths;
 use sys::signals::Signals;
 
+use crate::bench;
 use crate::checks;
 use crate::demo;
 use crate::folders::RunFolder;
@@ -38,6 +39,22 @@ struct Arguments {
     command: Command,
 }
 
+/// Which tests.
+#[derive(Debug, clap::Args)]
+struct Choice {
+    /// Only tests and scenarios whose name contains this
+    filter: Option<String>,
+    /// Long scenarios too
+    #[arg(long)]
+    long: bool,
+    /// Only scenarios: no format, lints or unit tests
+    #[arg(long)]
+    scenarios: bool,
+    /// Take the node's image as it was built last, old or not
+    #[arg(long)]
+    as_built: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Boot two bare machines over the network into nodes, and run a guest on each
@@ -47,18 +64,20 @@ enum Command {
         keep: bool,
     },
     /// Run every test there is: format, lints, unit tests, then each scenario in QEMU
-    Test {
-        /// Only tests and scenarios whose name contains this
-        filter: Option<String>,
-        /// Long scenarios too
-        #[arg(long)]
-        long: bool,
-        /// Only scenarios: no format, lints or unit tests
-        #[arg(long)]
-        scenarios: bool,
+    Test(Choice),
+    /// Measure, always beside another program in the same run
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
     },
     /// List the scenarios and what each promises
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Sizes, the stages of a boot beside a bare kernel, VM starts beside QEMU's microvm
+    Boot(bench::BootArguments),
 }
 
 /// The whole command.
@@ -75,11 +94,10 @@ pub fn main() -> ExitCode {
     }
     let done = match arguments.command {
         Command::Demo { keep } => demonstrate(keep),
-        Command::Test {
-            filter,
-            long,
-            scenarios,
-        } => test(filter.as_deref(), long, scenarios),
+        Command::Test(choice) => test(&choice),
+        Command::Bench {
+            what: Bench::Boot(boot),
+        } => return bench::boot(&boot),
         Command::List => Ok(true),
     };
     match done {
@@ -119,19 +137,23 @@ fn list() {
 }
 
 /// Runs checks and scenarios; the closing line goes to stdout.
-fn test(filter: Option<&str>, long: bool, scenarios_only: bool) -> Result<bool, String> {
+fn test(choice: &Choice) -> Result<bool, String> {
     let paths = Paths::discover().map_err(|error| chain(&error))?;
     let progress = Progress::on_stderr();
     let mut totals = Totals::default();
-    if !scenarios_only {
-        totals.add(checks::run(&paths.workspace, filter, &progress));
+    if !choice.scenarios {
+        totals.add(checks::run(
+            &paths.workspace,
+            choice.filter.as_deref(),
+            &progress,
+        ));
     }
-    let chosen = choose(filter, long);
+    let chosen = choose(choice);
     if !chosen.is_empty() {
-        totals.add(run_scenarios(&chosen, &paths, &progress));
+        totals.add(run_scenarios(&chosen, choice, &paths, &progress));
     }
     drop(progress);
-    if filter.is_some() && totals == Totals::default() {
+    if let (Some(filter), true) = (&choice.filter, totals == Totals::default()) {
         return Err(format!(
             "no test or scenario is named like {filter:?}; see: cargo rig list"
         ));
@@ -140,28 +162,38 @@ fn test(filter: Option<&str>, long: bool, scenarios_only: bool) -> Result<bool, 
     Ok(totals.failed == 0)
 }
 
-fn choose(filter: Option<&str>, long: bool) -> Vec<Scenario> {
-    let wanted = |scenario: &&Scenario| match filter {
-        Some(filter) => {
-            scenario.name.contains(filter) && (long || !scenario.is_long || filter == scenario.name)
+fn choose(choice: &Choice) -> Vec<Scenario> {
+    let is_wanted = |scenario: &&Scenario| {
+        let is_due = choice.long || !scenario.is_long;
+        match choice.filter.as_deref() {
+            Some(filter) => scenario.name == filter || is_due && scenario.name.contains(filter),
+            None => is_due,
         }
-        None => long || !scenario.is_long,
     };
-    scenarios::ALL.iter().filter(wanted).copied().collect()
+    scenarios::ALL.iter().filter(is_wanted).copied().collect()
 }
 
-fn run_scenarios(chosen: &[Scenario], paths: &Paths, progress: &Progress) -> Totals {
+fn run_scenarios(
+    chosen: &[Scenario],
+    choice: &Choice,
+    paths: &Paths,
+    progress: &Progress,
+) -> Totals {
     let failed = |why: String| {
+        let count = chosen.len();
         progress.say(&format!(
-            "FAILED   {} scenarios could not start: {why}",
-            chosen.len()
+            "FAILED   {count} scenarios could not start: {why}"
         ));
         Totals {
-            failed: chosen.len(),
+            failed: count,
             ..Totals::default()
         }
     };
-    let supplies = match Supplies::build(paths, progress) {
+    let supplies = match choice.as_built {
+        true => Supplies::as_built(paths, progress),
+        false => Supplies::build(paths, progress),
+    };
+    let supplies = match supplies {
         Ok(supplies) => supplies,
         Err(problem) => return failed(chain(&problem)),
     };

@@ -162,10 +162,17 @@ impl Supplies {
                 why: advice(&error),
             }
         })?;
-        // The image builder has just compiled it: the same program serves people.
-        let luc = paths.target.join("x86_64-unknown-linux-gnu/release/luc");
+        drop(row);
+        Self::as_built(paths, progress)
+    }
+
+    /// Takes the node's image as it was built last, and builds only the guest's.
+    pub fn as_built(paths: &Paths, progress: &Progress) -> Result<Self, NoSupply> {
+        let row = progress.row("supplies");
         row.stage("building the guest's image");
         let guest = GuestImage::build(paths)?;
+        // The image builder has compiled it: the same program serves people.
+        let luc = paths.target.join("x86_64-unknown-linux-gnu/release/luc");
         Ok(Self {
             paths: paths.clone(),
             luc,
