@@ -1,4 +1,5 @@
 //! Replays each corpus, then thousands of seeded mutations of it, through its fuzz target.
+//! More of them: `LUC_MUTATIONS=1000000 cargo test --test fuzz_replay`.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use std::fs;
@@ -7,8 +8,15 @@ use std::path::Path;
 use netcore::dice::Dice;
 use netcore::fuzz;
 
-/// Mutations of each target in one run.
+/// Mutations of each target in one run; `LUC_MUTATIONS` asks for another number.
 const MUTATIONS: u64 = 20_000;
+
+fn mutations() -> u64 {
+    let wished = std::env::var("LUC_MUTATIONS").ok();
+    wished.map_or(MUTATIONS, |text| {
+        text.parse().expect("LUC_MUTATIONS is a number")
+    })
+}
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,7 +54,7 @@ fn replay(name: &str, target: fn(&[u8])) {
         target(file);
     }
     let mut dice = Dice::new(1);
-    for _ in 0..MUTATIONS {
+    for _ in 0..mutations() {
         let mut bytes = files[dice.below(files.len() as u64) as usize].clone();
         let other = &files[dice.below(files.len() as u64) as usize];
         mutate(&mut dice, &mut bytes, other);

@@ -72,6 +72,8 @@ struct Core {
     tasks: RefCell<Tasks>,
     timers: RefCell<Timers>,
     sources: RefCell<Sources>,
+    /// Room for the kernel's answer; empty between waits.
+    events: RefCell<Vec<Event>>,
     wake_ups: Cell<u64>,
     polls: Cell<u64>,
     spawns_refused: Cell<u64>,
@@ -132,6 +134,7 @@ impl Executor {
             tasks: RefCell::default(),
             timers: RefCell::default(),
             sources: RefCell::default(),
+            events: RefCell::new(Vec::with_capacity(EVENTS_MAX)),
             wake_ups: Cell::new(0),
             polls: Cell::new(0),
             spawns_refused: Cell::new(0),
@@ -236,7 +239,8 @@ impl Core {
         } else {
             Some(0)
         };
-        let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
+        let mut events = self.events.borrow_mut();
+        events.clear();
         let timeout = timeout_ms.map(to_timespec);
         let buffer = rustix::buffer::spare_capacity(&mut events);
         let waited = epoll::wait(&self.epoll, buffer, timeout.as_ref());

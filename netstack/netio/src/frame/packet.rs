@@ -8,6 +8,10 @@
 //! Trusts:    the kernel's headers. Frames themselves are hostile; offsets are checked.
 //! Start at:  `AfPacket::open`, then `sort_by_vlan`.
 //!
+//! Aggregates: Linux hands over several TCP segments as one, so a frame may be longer than the MTU.
+//! For a receiver that is one valid segment; who forwards frames to a real link must not use them
+//! (turn them off: `ethtool -K <interface> gro off tso off`).
+//!
 //! VLAN: the kernel strips the outer tag and tells it beside the frame. A port without a VLAN takes
 //! untagged and priority-tagged (id 0) frames; a port with one takes only its own. All others
 //! belong to another network: they are dropped and counted, as are frames with a second tag.
