@@ -118,7 +118,8 @@ fn each_firmware_is_told_its_own_file_in_its_own_way() {
                 class.split(':').next()
             );
             assert_eq!(offer.options.bytes(code::MACHINE_ID), Some(&[0; 17][..]));
-            assert_eq!(offer.next_server == SERVER, by_tftp);
+            assert_eq!(offer.next_server, SERVER);
+            assert_eq!(offer.options.has(code::TFTP_SERVER_NAME), by_tftp);
             assert_eq!(offer.options.address(code::SERVER_ID), Some(SERVER));
             assert_eq!(
                 offer.yours.is_unspecified(),
@@ -138,7 +139,7 @@ fn ipxe_gets_a_script_and_not_itself_again() {
     });
     let (_, offer) = ask(&mut server(false), &message).unwrap();
     assert_eq!(offer.boot_file, "http://10.0.0.1/luc.ipxe");
-    assert!(offer.next_server.is_unspecified());
+    assert_eq!(offer.next_server, SERVER);
 }
 
 #[test]

@@ -56,8 +56,11 @@ pub struct BootFiles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootAnswer {
     pub file: String,
-    /// Absent when the file is a URL.
-    pub tftp_server: Option<Ipv4Addr>,
+    /// Also where the file is a URL: an iPXE that is told no server takes the offer for one that
+    /// needs another question to port 4011, and waits 15 s for that answer.
+    pub next_server: Ipv4Addr,
+    /// Whether `file` is a TFTP path.
+    pub by_tftp: bool,
     pub options: Options,
 }
 
@@ -126,10 +129,10 @@ impl BootFiles {
         if let Some(id) = id.filter(|id| id.len() <= MACHINE_ID_LEN_MAX) {
             options.set(code::MACHINE_ID, id);
         }
-        let tftp_server = by_tftp.then_some(self.tftp_server);
         Some(BootAnswer {
             file: file.clone(),
-            tftp_server,
+            next_server: self.tftp_server,
+            by_tftp,
             options,
         })
     }

@@ -340,9 +340,9 @@ impl Server {
 /// The boot file goes into both places: old firmware reads the field, UEFI reads the option.
 fn add_boot(boot: &BootAnswer, message: &mut Message) {
     message.boot_file.clone_from(&boot.file);
-    if let Some(server) = boot.tftp_server {
-        message.next_server = server;
-        message.server_name = server.to_string();
+    message.next_server = boot.next_server;
+    if boot.by_tftp {
+        message.server_name = boot.next_server.to_string();
     }
     message.options.join(&boot.options);
 }
