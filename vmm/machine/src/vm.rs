@@ -358,3 +358,54 @@ fn create_vcpus(kvm: &Kvm, vm: &VmFd, count: u8) -> Result<Vec<VcpuFd>, BuildErr
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::File;
+
+    use super::check;
+    use crate::control::{DiskSpec, Jail, Start};
+
+    fn start() -> Start {
+        Start {
+            name: "vm".to_owned(),
+            vcpus: 1,
+            memory_mib: 128,
+            cmdline: "console=ttyS0".to_owned(),
+            initrd: false,
+            disks: Vec::new(),
+            uid: 1,
+            jail: Jail::Full,
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Start), fds: usize) -> String {
+        let mut start = start();
+        change(&mut start);
+        let fds = (0..fds)
+            .map(|_| File::open("/dev/null").unwrap().into())
+            .collect();
+        check(&start, fds).err().unwrap_or_default()
+    }
+
+    #[test]
+    #[rustfmt::skip] // keeps the columns
+    fn each_field_out_of_its_limits_is_named() {
+        let disks = |count| vec![DiskSpec { read_only: true }; count];
+        assert_eq!(refusal(|_| {}, 3), "");
+        assert_eq!(refusal(|start| start.vcpus = 0, 3), "vcpus is 0; it must be 1 to 8");
+        assert_eq!(refusal(|start| start.vcpus = 9, 3), "vcpus is 9; it must be 1 to 8");
+        assert_eq!(refusal(|start| start.vcpus = 8, 3), "");
+        assert_eq!(refusal(|start| start.memory_mib = 47, 3), "memory_mib is 47; it must be 48 to 262144");
+        assert_eq!(refusal(|start| start.memory_mib = 262_145, 3), "memory_mib is 262145; it must be 48 to 262144");
+        assert_eq!(refusal(|start| start.cmdline = "x".repeat(2047), 3), "");
+        assert_eq!(refusal(|start| start.cmdline = "x".repeat(2048), 3), "the command line's length is 2048; it must be 0 to 2047");
+        assert_eq!(refusal(|start| start.cmdline = "a\0b".to_owned(), 3), "the command line contains a NUL");
+        assert_eq!(refusal(|start| start.disks = disks(8), 11), "");
+        assert_eq!(refusal(|start| start.disks = disks(9), 12), "the number of disks is 9; it must be 0 to 8");
+        assert_eq!(refusal(|start| start.initrd = true, 3), "3 descriptors came, 4 are needed");
+        assert_eq!(refusal(|_| {}, 4), "4 descriptors came, 3 are needed");
+    }
+}

@@ -49,12 +49,15 @@ const KVM_RUN: u64 = 0xae80;
 const KVM_SIGNAL_MSI: u64 = 0x4020_aea5;
 const KVM_IOEVENTFD: u64 = 0x4040_ae79;
 
+/// Running, sending a device's interrupt, placing doorbells.
+const VCPU_REQUESTS: &[u64] = &[KVM_RUN, KVM_SIGNAL_MSI, KVM_IOEVENTFD];
+
 /// Call, threads, arguments; what for.
 #[rustfmt::skip] // keeps the columns
 const TABLE: &[(i64, Who, Args)] = &[
-    (libc::SYS_ioctl,           Who::Vcpu, Args::Requests(&[KVM_RUN, KVM_SIGNAL_MSI, KVM_IOEVENTFD])),
+    (libc::SYS_ioctl,           Who::Vcpu, Args::Requests(VCPU_REQUESTS)),
     (libc::SYS_ioctl,           Who::Io,   Args::Requests(&[KVM_SIGNAL_MSI])), // device interrupts
-    (libc::SYS_write,           Who::Both, Args::Any), // eventfds: doorbells, wake-ups; a panic's text
+    (libc::SYS_write,           Who::Both, Args::Any), // eventfds; a panic's text
     (libc::SYS_futex,           Who::Both, Args::Any), // locks
     (libc::SYS_timerfd_settime, Who::Both, Args::Any), // a burst of console output begins
     (libc::SYS_read,            Who::Io,   Args::Any), // eventfds, timer
@@ -70,7 +73,7 @@ const TABLE: &[(i64, Who, Args)] = &[
     (libc::SYS_pwrite64,        Who::Io,   Args::Any), // disks
     (libc::SYS_fdatasync,       Who::Io,   Args::Any), // disks: flush
     (libc::SYS_getrandom,       Who::Io,   Args::Any), // the entropy device
-    (libc::SYS_fcntl,           Who::Io,   Args::Requests(&[F_GETFD])), // a debug build's check at close
+    (libc::SYS_fcntl,           Who::Io,   Args::Requests(&[F_GETFD])), // debug builds check at close
     (libc::SYS_close,           Who::Io,   Args::Any), // at the end
     (libc::SYS_clock_gettime,   Who::Both, Args::Any), // where the vDSO has no clock source
     (libc::SYS_brk,             Who::Both, Args::Any), // heap
