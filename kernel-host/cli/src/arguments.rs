@@ -18,7 +18,6 @@ use std::{path::PathBuf, time::Duration};
 #[command(
     name = "luc",
     version,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = concat!(
@@ -87,22 +86,17 @@ pub(crate) struct Common {
     pub verbose: bool,
 }
 
+// What a variant is for stands in no doc comment: clap would print a line for each, everywhere.
 /// How answers are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     #[default]
-    Table,
-    /// For people with wide screens
-    Wide,
-    /// One document, the API's own fields
-    Json,
-    /// One JSON document per line and item
-    Ndjson,
-    /// One document, the API's own fields
+    Table, // for people
+    Wide,   // for people with wide screens
+    Json,   // one document, the API's own fields
+    Ndjson, // the same, one line per item
     Yaml,
-    /// Only names, one per line
-    Name,
+    Name, // one per line, for `xargs`
 }
 
 /// What a command is about.
@@ -222,7 +216,7 @@ pub(crate) struct VmCreate {
         allow_hyphen_values = true
     )]
     pub cmdline: String,
-    /// How it uses the image's disk, if the image has one
+    /// The image's disk: shared and read-only, a private copy, or not attached
     #[arg(long, value_enum, default_value_t, value_name = "USE")]
     pub disk: DiskUse,
 }
@@ -230,12 +224,9 @@ pub(crate) struct VmCreate {
 /// How a VM uses the disk of its image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DiskUse {
-    /// Shared by all VMs of the image
     #[default]
     ReadOnly,
-    /// Its own copy, as long as it exists
     Private,
-    /// Not attached
     None,
 }
 

@@ -64,13 +64,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     if let Some(code) = complete::answer_shell(&arguments) {
         return Invocation::Done(ExitCode::from(code));
     }
-    match Arguments::try_parse_from(arguments) {
+    match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => match parsed.vmm_run() {
             Some(options) => Invocation::VmmRun(options.clone()),
             None => Invocation::Command(Box::new(Command(parsed))),
         },
         Err(error) => {
-            let code = report::usage(&error, &mut Streams::of_process());
+            let code = report::usage(&error, &arguments, &mut Streams::of_process());
             Invocation::Done(ExitCode::from(code))
         }
     }
@@ -90,9 +90,10 @@ pub fn main(
 
 /// One whole invocation on the given streams; what tests and other programs call.
 pub fn run_on(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams) -> u8 {
-    match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => run(parsed, streams),
-        Err(error) => report::usage(&error, streams),
+        Err(error) => report::usage(&error, &arguments, streams),
     }
 }
 

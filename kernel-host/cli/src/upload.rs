@@ -104,13 +104,17 @@ fn send(
     mut at: impl FnMut(u64),
 ) -> Result<(), Failed> {
     let (digest, size) = (there.digest, there.size.get());
-    let mut stumbles = 0;
+    // A node that takes pieces and loses them again makes no progress either.
+    let (mut stumbles, mut furthest) = (0, there.received);
     while !there.complete {
         at(there.received);
         let piece = read_piece(file, there.received, size).map_err(Failed::File)?;
         match client.put_blob(digest, size, there.received, &piece) {
             Ok(blob) => {
-                (there, stumbles) = (blob, 0);
+                there = blob;
+                if there.received > furthest {
+                    (stumbles, furthest) = (0, there.received);
+                }
             }
             Err(problem) => {
                 let passes = matches!(problem.code, Code::Unreachable | Code::WrongOffset);

@@ -284,6 +284,17 @@ fn an_error_is_also_an_object() {
     assert_eq!(json.output, "");
     let yaml: Problem = serde_yaml_ng::from_str(&luc(&format!("{line} yaml")).errors).unwrap();
     assert_eq!(yaml.code, problem.code);
+    for line in ["vm lst -o json", "vm lst --output=json", "vm lst -ojson"] {
+        let wrong: Problem = serde_json::from_str(&luc(line).errors).unwrap();
+        assert_eq!(
+            (wrong.code, wrong.code.exit()),
+            (protocol::Code::BadRequest, exit::USAGE)
+        );
+        assert!(
+            wrong.detail.contains("'lst'") && wrong.advice.contains("'list'"),
+            "{wrong:?}"
+        );
+    }
     let told = luc(&format!("{line} table")).errors;
     for word in [
         "error:   There is no VM `nobody`",
