@@ -1,6 +1,7 @@
 //! Ports and memory-mapped addresses: who answers a vCPU.
 //!
 //! Does:      finds the device for an access.
+//! Does not:  interpret what is written; each device does.
 //! Bounds:    constant work per access; nothing answers an unclaimed one (reads give all ones).
 //! Trusts:    the guest for nothing: widths and addresses are whatever it chose.
 //! Start at:  `Bus::port_write`.

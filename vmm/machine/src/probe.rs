@@ -1,9 +1,12 @@
 //! Can this host run virtual machines? Asked by running one, of a few instructions.
 //!
-//! A `/dev/kvm` that opens proves little. Under some hypervisors it is there, creates machines,
-//! even runs real-mode code by interpreting it, and then never gets a 64-bit kernel anywhere. So
-//! the tiny machine does what a kernel does: long mode, paging, the kernel's own addresses, a
-//! busy loop that only a real processor finishes soon, a model-specific register.
+//! Does:      what a kernel does, in small: long mode, paging, the kernel's own addresses, a
+//!            model-specific register, and a busy loop that only a real processor finishes soon.
+//! Does not:  boot a kernel, or trust a `/dev/kvm` because it opens. Under some hypervisors it is
+//!            there, creates machines, even interprets code, and never gets a kernel anywhere.
+//! Bounds:    `PATIENCE`, and 2 MiB of guest memory.
+//! Trusts:    nothing that KVM says before the loop is through.
+//! Start at:  `probe`.
 
 use std::fs::OpenOptions;
 use std::io;

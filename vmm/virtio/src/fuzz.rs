@@ -3,7 +3,9 @@
 //! Does:      plays bytes as guest memory, rings and register accesses, and panics when a device
 //!            breaks its word: a head returned twice, a write outside of its buffers, a turn
 //!            without end.
+//! Does not:  search for inputs; a fuzzer or the corpus brings them.
 //! Bounds:    64 KiB of guest memory; `ACCESSES_MAX` accesses per input.
+//! Trusts:    nothing: the input plays the guest.
 //! Start at:  `fuzz_block`.
 
 use std::cell::RefCell;

@@ -1,8 +1,12 @@
 //! System calls that a VM's process makes. Any other kills the process (SIGSYS).
 //!
-//! Three kinds of filter: the first one stands while the machine is built, because the kernel
-//! that is unpacked then comes from a user. It also holds for every thread later; the narrow filters of
-//! running threads come on top of it. The table is the documentation: who makes the call, why.
+//! Does:      compiles and installs three kinds of filter. The first one stands while the machine
+//!            is built, because the kernel that is unpacked then comes from a user; it also holds
+//!            for every thread later. The narrow ones of running threads come on top of it.
+//! Does not:  look behind pointers: arguments in memory can't be filtered.
+//! Bounds:    4,096 instructions each, the kernel's limit.
+//! Trusts:    nothing in the process after its installation; not even the process can undo it.
+//! Start at:  `TABLE`, which is the documentation: the call, who makes it, what for.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

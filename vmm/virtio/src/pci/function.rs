@@ -9,9 +9,9 @@
 
 use crate::console::Sink;
 use crate::device::{Device, Memory, Turn};
-use crate::pci::common::{Change, Common};
 use crate::pci::config_space::ConfigSpace;
 use crate::pci::msix::{Message, Msix, VECTORS_MAX};
+use crate::pci::registers::{Change, Registers};
 use crate::ring::{BadRing, Ring};
 
 /// Size of BAR 0.
@@ -89,7 +89,7 @@ pub trait Face: Send {
 #[derive(Debug)]
 pub struct Function<D> {
     config: ConfigSpace,
-    common: Common,
+    registers: Registers,
     msix: Msix,
     rings: Vec<Option<Ring>>,
     isr: u8,
@@ -138,7 +138,7 @@ impl<D: Device> Function<D> {
         ];
         let access_at = config.add_capability(CAPABILITY_VENDOR, &body, &mask);
         Function {
-            common: Common::new(device.features(), device.queue_sizes()),
+            registers: Registers::new(device.features(), device.queue_sizes()),
             msix: Msix::new(vectors),
             rings: Vec::new(),
             isr: 0,
@@ -169,7 +169,7 @@ impl<D: Device> Function<D> {
     }
 
     fn come_alive(&mut self, memory: &Memory) -> u64 {
-        match self.common.build_rings(memory) {
+        match self.registers.build_rings(memory) {
             Some(rings) => {
                 self.rings = rings;
                 0
@@ -181,9 +181,9 @@ impl<D: Device> Function<D> {
     /// The guest broke the rules: no more service until it resets the device.
     fn stop(&mut self) -> Option<u16> {
         self.rings.clear();
-        self.common.need_reset();
+        self.registers.need_reset();
         self.isr |= 2;
-        let vector = self.common.config_vector();
+        let vector = self.registers.config_vector();
         self.msix.fire(vector).then_some(vector)
     }
 
@@ -197,7 +197,7 @@ impl<D: Device> Function<D> {
             .rings
             .get_mut(usize::from(queue))
             .and_then(Option::as_mut);
-        let Some(ring) = ring.filter(|_| self.common.alive()) else {
+        let Some(ring) = ring.filter(|_| self.registers.alive()) else {
             return Service::default();
         };
         let done = act(&mut self.device, ring).and_then(|turn| {
@@ -218,7 +218,7 @@ impl<D: Device> Function<D> {
             Ok((turn, false)) => Service { turn, signal: None },
             Ok((turn, true)) => {
                 self.isr |= 1;
-                let vector = self.common.queue_vector(queue);
+                let vector = self.registers.queue_vector(queue);
                 Service {
                     turn,
                     signal: self.msix.fire(vector).then_some(vector),
@@ -242,7 +242,7 @@ impl<D: Device> Face for Function<D> {
     }
 
     fn alive(&self) -> bool {
-        self.common.alive()
+        self.registers.alive()
     }
 
     fn read_config(&mut self, register: usize, data: &mut [u8]) {
@@ -278,7 +278,7 @@ impl<D: Device> Face for Function<D> {
             return;
         };
         match offset {
-            COMMON_OFFSET..ISR_OFFSET => self.common.read(offset, data),
+            COMMON_OFFSET..ISR_OFFSET => self.registers.read(offset, data),
             ISR_OFFSET => {
                 if let Some(first) = data.first_mut() {
                     *first = std::mem::take(&mut self.isr);
@@ -297,19 +297,21 @@ impl<D: Device> Face for Function<D> {
             return effects;
         };
         match offset {
-            COMMON_OFFSET..ISR_OFFSET => match self.common.write(offset, data, self.msix.count()) {
-                Change::None => {}
-                Change::Alive => {
-                    effects.life = true;
-                    effects.signal = self.come_alive(memory);
+            COMMON_OFFSET..ISR_OFFSET => {
+                match self.registers.write(offset, data, self.msix.count()) {
+                    Change::None => {}
+                    Change::Alive => {
+                        effects.life = true;
+                        effects.signal = self.come_alive(memory);
+                    }
+                    Change::Reset => {
+                        effects.life = true;
+                        self.rings.clear();
+                        self.isr = 0;
+                        self.device.reset();
+                    }
                 }
-                Change::Reset => {
-                    effects.life = true;
-                    self.rings.clear();
-                    self.isr = 0;
-                    self.device.reset();
-                }
-            },
+            }
             NOTIFY_OFFSET..TABLE_OFFSET => {
                 let queue = (offset - NOTIFY_OFFSET) / NOTIFY_STRIDE;
                 effects.kick = u16::try_from(queue)

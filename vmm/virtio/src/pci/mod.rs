@@ -1,10 +1,10 @@
 //! The PCI side: addresses, configuration space, MSI-X, and the virtio registers in BAR 0.
 
 mod address;
-mod common;
 mod config_space;
 mod function;
 mod msix;
+mod registers;
 
 pub use address::{ConfigAddress, from_cf8, from_ecam};
 pub use config_space::{ConfigSpace, HOST_BRIDGE_DEVICE, HOST_BRIDGE_VENDOR};

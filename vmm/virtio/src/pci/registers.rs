@@ -4,7 +4,7 @@
 //! Does not:  run queues; it says when the device came alive and when it was reset.
 //! Bounds:    the queues of the device; `queue_select` may name any and selects none then.
 //! Trusts:    the guest for nothing. Rings are checked against memory before they are used.
-//! Start at:  `Common::write`, status in `Common::write_status`.
+//! Start at:  `Registers::write`, status in `Registers::write_status`.
 
 use virtio_queue::{Queue, QueueT};
 
@@ -83,7 +83,7 @@ pub(super) enum Change {
 
 /// The registers.
 #[derive(Debug)]
-pub(super) struct Common {
+pub(super) struct Registers {
     offered: u64,
     accepted: u64,
     offered_select: u32,
@@ -94,9 +94,9 @@ pub(super) struct Common {
     queues: Vec<QueueSetup>,
 }
 
-impl Common {
-    pub(super) fn new(features: u64, queue_sizes: &[u16]) -> Common {
-        Common {
+impl Registers {
+    pub(super) fn new(features: u64, queue_sizes: &[u16]) -> Registers {
+        Registers {
             offered: features | FEATURE_INDIRECT | FEATURE_EVENT_INDEX | FEATURE_VERSION_1,
             accepted: 0,
             offered_select: 0,
@@ -113,9 +113,9 @@ impl Common {
 
     pub(super) fn reset(&mut self) {
         let sizes: Vec<u16> = self.queues.iter().map(|queue| queue.size_max).collect();
-        *self = Common {
+        *self = Registers {
             offered: self.offered,
-            ..Common::new(0, &sizes)
+            ..Registers::new(0, &sizes)
         };
     }
 
