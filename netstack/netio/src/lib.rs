@@ -16,4 +16,5 @@ pub mod host;
 /// Fuzz targets: each takes hostile bytes and panics on a broken invariant.
 pub mod fuzz {
     pub use crate::frame::{fuzz_offload, fuzz_wire};
+    pub use crate::host::fuzz_arp;
 }

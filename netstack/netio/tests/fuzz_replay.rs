@@ -71,3 +71,8 @@ fn wires() {
 fn offloads() {
     replay("offload", fuzz::fuzz_offload);
 }
+
+#[test]
+fn neighbours() {
+    replay("arp", fuzz::fuzz_arp);
+}

@@ -15,6 +15,7 @@ use smoltcp::socket::dns;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Cidr};
 
+use super::arp::Guard;
 use super::device::Nic;
 use super::tap::Taps;
 use super::tcp::TcpTable;
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     pub nic: Nic,
     pub tcp: TcpTable,
     pub taps: Taps,
+    pub guard: Guard,
     pub dns: SocketHandle,
     pub dns_servers: Vec<Ipv4Addr>,
     /// Names that are being resolved.
@@ -82,6 +84,7 @@ impl Inner {
             nic,
             tcp: TcpTable::default(),
             taps: Taps::default(),
+            guard: Guard::default(),
             dns,
             dns_servers: Vec::new(),
             queries: 0,
@@ -154,6 +157,12 @@ impl Inner {
         if self.taps.take(self.nic.frame()) {
             self.nic.discard();
             return;
+        }
+        if let Some((address, _)) = self.address() {
+            let us = (self.settings.mac, address);
+            if let Some(answer) = self.guard.answer(self.nic.frame(), us, now_ms) {
+                self.nic.out.send(&answer);
+            }
         }
         let admission = self.admit_syn(now_ms);
         if admission == Admission::Drop {

@@ -9,6 +9,7 @@
 //!
 //! A stack lives as long as any handle or socket of it; then its task ends and its port closes.
 
+mod arp;
 mod device;
 mod dhcp;
 mod expose;
@@ -34,6 +35,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::executor::{Handle, Readiness, yield_now};
 use crate::frame::{FramePort, Mac};
 
+pub use arp::fuzz_arp;
 pub use dhcp::{DhcpClient, DhcpEvent, DhcpSettings};
 pub use expose::{CONNECTIONS_MAX, expose};
 pub use inner::{DNS_SERVERS_MAX, SOCKETS_MAX};
@@ -87,6 +89,8 @@ pub struct Counters {
     pub time_waits_cut: u64,
     /// Dropped connections whose peer would not part.
     pub lingers_cut: u64,
+    /// Frames in which somebody else claimed our address.
+    pub address_conflicts: u64,
     /// Sockets of all kinds that exist now.
     pub sockets: usize,
     /// Of these, closed by their owner and not yet buried.
@@ -202,6 +206,7 @@ impl HostStack {
         Counters {
             frames_sent: inner.nic.out.sent,
             sends_dropped: inner.nic.out.dropped,
+            address_conflicts: inner.guard.conflicts,
             sockets: inner.sockets.iter().count(),
             orphans: inner.tcp.orphan_count(),
             ..inner.counters
