@@ -4,13 +4,13 @@
 //!            model-specific register, and a busy loop that only a real processor finishes soon.
 //! Does not:  boot a kernel, or trust a `/dev/kvm` because it opens. Under some hypervisors it is
 //!            there, creates machines, even interprets code, and never gets a kernel anywhere.
-//! Bounds:    `PATIENCE`, and 2 MiB of guest memory.
+//! Bounds:    `PATIENCE`, 2 MiB of guest memory, and one idle machine kept per process (`keep_on`).
 //! Trusts:    nothing that KVM says before the loop is through.
 //! Start at:  `probe`.
 
 use std::fs::OpenOptions;
 use std::io;
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -106,10 +106,35 @@ pub fn probe() -> Result<(), KvmProblem> {
         return Err(KvmProblem::Open { source });
     }
     match question.recv_timeout(PATIENCE) {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            KEPT.get_or_init(|| keep_on().is_ok());
+            Ok(())
+        }
         Ok(Err(reason)) => Err(KvmProblem::Run { reason }),
         Err(_) => Err(KvmProblem::Hangs),
     }
+}
+
+/// Whether an idle machine holds KVM switched on for this process.
+static KEPT: OnceLock<bool> = OnceLock::new();
+
+/// Creates a machine that never runs and is never closed. The first machine and the last one, and
+/// the first vCPU with its APIC off and the last one, make the kernel patch its own code on all
+/// CPUs: dear on large hosts, and emulated ones were seen to crash on it. With one machine kept,
+/// that happens once and not at every start and end of a lone VM.
+fn keep_on() -> Result<(), BuildError> {
+    let kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let kvm = kvm.map_err(|source| BuildError::Io {
+        what: "Opening /dev/kvm",
+        source,
+    })?;
+    let vm = create_vm(&open_kvm(kvm.into())?)?;
+    let vcpu = vm.create_vcpu(0).map_err(|source| BuildError::Kvm {
+        what: "Creating a vCPU",
+        source,
+    })?;
+    std::mem::forget((vm, vcpu)); // the process's end closes them
+    Ok(())
 }
 
 fn build(kvm: std::os::fd::OwnedFd) -> Result<(VcpuFd, Memory), BuildError> {

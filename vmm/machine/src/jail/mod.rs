@@ -2,7 +2,7 @@
 //!
 //! Does:      closes foreign descriptors; own mount, network, IPC and UTS namespaces with an empty
 //!            read-only root (`root`); an unprivileged user, no capabilities, no way to regain
-//!            any; limits on memory, descriptors, files; a system-call filter per thread kind
+//!            any; limits on memory and descriptors; Landlock; a system-call filter per thread kind
 //!            (`filter`) that kills the process.
 //! Does not:  limit CPU time or device throughput: the parent's cgroup does.
 //! Bounds:    `OPEN_FILES_MAX`; address space = the guest's memory + `OWN_MEMORY_BYTES`.
@@ -12,6 +12,7 @@
 //! A wall that can't be built stops the start, naming the wall and what to do.
 
 mod filter;
+mod landlock;
 mod root;
 
 use std::io;
@@ -73,6 +74,8 @@ pub(crate) fn enter(start: &Start, keep: &[RawFd]) -> Result<(), JailError> {
     drop_capabilities().map_err(wall("no capabilities", ADVICE_BUG))?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| wall("no new privileges", ADVICE_BUG)(error.into()))?;
+    // Where the kernel has no Landlock, the empty root does the same for files.
+    landlock::deny_all().map_err(wall("Landlock", ADVICE_BUG))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| wall("no core dumps", ADVICE_BUG)(error.into()))?;
     filter::filter_build()
