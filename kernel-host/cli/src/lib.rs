@@ -23,7 +23,7 @@ mod render;
 mod report;
 mod streams;
 mod upload;
-mod wait;
+pub mod wait;
 
 pub use arguments::{Arguments, VmmRunOptions};
 pub use streams::Streams;

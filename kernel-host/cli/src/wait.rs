@@ -267,13 +267,64 @@ fn never(vm: &Vm, condition: &Condition) -> Problem {
 pub fn wait_for_node(
     client: &Client,
     timeout: Duration,
-    mut tell: impl FnMut(&str),
+    tell: impl FnMut(&str),
 ) -> Result<Node, Problem> {
+    watch_node(client, timeout, "to be ready", tell, |seen| match seen {
+        Ok(node) if node.state == NodeState::Ready => Some(node.clone()),
+        _ => None,
+    })
+}
+
+/// Waits until the node is ready in a boot that began after `asked`.
+pub fn wait_for_reboot(
+    client: &Client,
+    asked: Instant,
+    timeout: Duration,
+    tell: impl FnMut(&str),
+) -> Result<Node, Problem> {
+    watch_node(
+        client,
+        timeout,
+        "to be ready again",
+        tell,
+        |seen| match seen {
+            Ok(node) if node.state == NodeState::Ready => {
+                let fresh = Duration::from_millis(node.uptime_ms) <= asked.elapsed();
+                fresh.then(|| node.clone())
+            }
+            _ => None,
+        },
+    )
+}
+
+/// Waits until the node answers no more.
+pub fn wait_for_silence(
+    client: &Client,
+    timeout: Duration,
+    tell: impl FnMut(&str),
+) -> Result<(), Problem> {
+    watch_node(client, timeout, "to be off", tell, |seen| match seen {
+        Err(problem) if problem.code == Code::Unreachable => Some(()),
+        _ => None,
+    })
+}
+
+/// Looks at the node until `met` finds what it wants.
+fn watch_node<T>(
+    client: &Client,
+    timeout: Duration,
+    wanted: &str,
+    mut tell: impl FnMut(&str),
+    met: impl Fn(&Result<Node, Problem>) -> Option<T>,
+) -> Result<T, Problem> {
     let mut patience = Patience::new(timeout);
     let mut last = String::new();
     loop {
-        let now = match client.show_node() {
-            Ok(node) if node.state == NodeState::Ready => return Ok(node),
+        let seen = client.show_node();
+        if let Some(found) = met(&seen) {
+            return Ok(found);
+        }
+        let now = match seen {
             Ok(node) => {
                 let reason = node
                     .reason
@@ -288,7 +339,7 @@ pub fn wait_for_node(
             last = now;
         }
         if !patience.pause() {
-            return Err(patience.over(&format!("node {} to be ready", client.node()), &last));
+            return Err(patience.over(&format!("node {} {wanted}", client.node()), &last));
         }
     }
 }

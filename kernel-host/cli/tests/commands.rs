@@ -60,8 +60,8 @@ const CALLS: &[(&str, &str, Answers)] = &[
     ("wait vm", "wait vm keep --for running", Answers::Vm),
     ("wait node", "wait node", Answers::Node),
     ("completion", "completion bash", Answers::Raw),
-    ("node poweroff", "node poweroff --yes", Answers::Node),
-    ("node reboot", "node reboot --yes", Answers::Node),
+    ("node reboot", "node reboot --yes --wait", Answers::Node),
+    ("node poweroff", "node poweroff --yes --wait", Answers::Node),
     ("vmm run", "", Answers::Raw), // answered by the monitor, not here
 ];
 

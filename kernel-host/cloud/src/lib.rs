@@ -6,7 +6,7 @@
 //! Bounds:    tables are bounded by `protocol::limits`; outputs by what one input can cause.
 //! Trusts:    the node performs outputs in order and tells the end of every process it started.
 //!            Nothing else: events of older runs and unknown VMs are ignored and counted.
-//! Start at:  `Cloud::handle`, then the table above `machine::Ending`.
+//! Start at:  `Cloud::handle`, then the table above `process::Ending`.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod images;
 mod machine;
 mod machines;
 mod memory;
+mod process;
 mod refusal;
 mod retries;
 

@@ -5,9 +5,13 @@
 //! Bounds:    one process at a time; a guest that resets itself for ever gets a new process at
 //!            most every `RESPAWN_PAUSE_MS`.
 //! Trusts:    the node tells the end of each process; a process is never assumed dead before.
-//! Start at:  the table above `Ending`, then `Machine::handle_event`.
+//! Start at:  the table above `process::Ending`, then `Machine::handle_event`.
 
-use crate::{Counters, Disk, Ended, Launch, Output, Refusal, VmEvent, memory::Budget};
+use crate::{
+    Counters, Disk, Ended, Launch, Output, Refusal, VmEvent,
+    memory::Budget,
+    process::{Ending, PendingStop, Process, told},
+};
 use protocol::{ByteCount, Digest, Moment, StopRequest, Vm, VmStage, VmStageName, VmState, limits};
 use std::collections::VecDeque;
 
@@ -16,50 +20,6 @@ const RESPAWN_PAUSE_MS: u64 = 1_000;
 
 /// A process that was killed, or whose guest is off, ends within this, or is killed (again).
 const EXIT_PATIENCE_MS: u64 = 10_000;
-
-/// What a VM becomes when its process ends. It is decided before the end:
-///
-/// | what happened                       | ending      | until then  | then                   |
-/// |-------------------------------------|-------------|-------------|------------------------|
-/// | nothing                             | `Unasked`   | as it was   | `failed`, how it ended |
-/// | guest shut down                     | `Stopped`   | `stopping`  | `stopped`              |
-/// | stop by force, or before it ran     | `Stopped`   | `stopping`  | `stopped`              |
-/// | guest reset                         | `Respawn`   | `starting`  | a new process          |
-/// | guest reset, then runs again        | `Unasked`   | `running`   | -                      |
-/// | guest reset while asked to stop     | `Stopped`   | `stopping`  | `stopped`              |
-/// | triple fault, monitor gave up       | `Failed`    | `stopping`  | `failed`, why          |
-/// | delete                              | `Deleted`   | `deleting`  | gone                   |
-///
-/// `Deleted` beats all others, all others beat `Respawn`, and else the first one stays.
-/// A triple fault is not restarted: guests reboot through the reset line, so a fault is a crash,
-/// and its last console lines are worth more than another crash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Ending {
-    Unasked,
-    Stopped(Option<String>),
-    Failed(String),
-    Respawn,
-    Deleted,
-}
-
-/// A stop that the guest was asked for.
-#[derive(Debug, Clone, Copy)]
-struct PendingStop {
-    /// When the guest's time is over.
-    until_ms: u64,
-    /// Then end it by force; else it counts as running again.
-    force: bool,
-}
-
-#[derive(Debug)]
-struct Process {
-    run: u32,
-    spawned_ms: u64,
-    ending: Ending,
-    stop: Option<PendingStop>,
-    /// When to kill it (again).
-    kill_at_ms: Option<u64>,
-}
 
 /// What a machine needs to act on the world.
 #[derive(Debug)]
@@ -311,14 +271,7 @@ impl Machine {
         self.vm.starts += 1;
         let run = self.vm.starts;
         let spawned_ms = hands.now.uptime_ms;
-        let (ending, stop, kill_at_ms) = (Ending::Unasked, None, None);
-        self.process = Some(Process {
-            run,
-            spawned_ms,
-            ending,
-            stop,
-            kill_at_ms,
-        });
+        self.process = Some(Process::new(run, spawned_ms));
         self.vm.timeline.clear();
         self.note(VmStageName::Asked, hands.now);
         hands.outputs.push_back(Output::SpawnVm(Launch {
@@ -507,15 +460,5 @@ impl Machine {
             self.process.is_none() || self.respawn_at_ms.is_none(),
             "two lives"
         );
-    }
-}
-
-fn told(ended: &Ended) -> String {
-    match ended {
-        Ended::Code(code) => {
-            format!("its monitor process ended by itself with exit code {code}")
-        }
-        Ended::Signal(signal) => format!("its monitor process was killed by signal {signal}"),
-        Ended::NeverStarted(why) => format!("its monitor process could not be made: {why}"),
     }
 }

@@ -31,11 +31,14 @@ pub struct Faults {
     pub lost_pieces: u32,
     /// The node says it is not ready that many times.
     pub not_ready: u32,
+    /// The node is off.
+    pub silent: bool,
 }
 
 struct State {
     cloud: Cloud,
     started: Instant,
+    booted: Instant,
     faults: Faults,
     consoles: BTreeMap<VmId, Vec<u8>>,
     /// Guest events to come, and when.
@@ -46,7 +49,6 @@ struct State {
     keyboard: BTreeMap<VmId, u64>,
     clients: u64,
     requests: Vec<String>,
-    power: Option<NodeState>,
 }
 
 #[derive(Clone)]
@@ -67,6 +69,7 @@ impl FakeNode {
         let state = Arc::new(Mutex::new(State {
             cloud: Cloud::new(config),
             started: Instant::now(),
+            booted: Instant::now(),
             faults: Faults::default(),
             consoles: BTreeMap::new(),
             due: Vec::new(),
@@ -75,7 +78,6 @@ impl FakeNode {
             keyboard: BTreeMap::new(),
             clients: 0,
             requests: Vec::new(),
-            power: None,
         }));
         let node = Self { state, port };
         let server = node.clone();
@@ -162,6 +164,9 @@ impl FakeNode {
             return None;
         }
         let mut state = self.state.lock().unwrap();
+        if state.faults.silent {
+            return None;
+        }
         let is_piece = head.method == "PUT";
         if is_piece && state.faults.lost_pieces > 0 {
             state.faults.lost_pieces -= 1;
@@ -309,8 +314,10 @@ impl State {
             Ok(Call::Home) => Reply::home("fake"),
             Ok(Call::OpenApi) => Reply::openapi(),
             Ok(Call::ShowNode) => Reply::node(&self.node()),
-            Ok(Call::PowerOff | Call::Reboot) => {
-                self.power = Some(NodeState::GoingDown);
+            Ok(call @ (Call::PowerOff | Call::Reboot)) => {
+                self.faults.silent = call == Call::PowerOff;
+                self.faults.not_ready = 2;
+                self.booted = Instant::now();
                 let (node, state) = (NodeId::from_bytes([3; 16]), NodeState::GoingDown);
                 Reply::power(&PowerReply { node, state })
             }
@@ -345,10 +352,10 @@ impl State {
             name: "fake".to_owned(),
             version: "0.0.0".to_owned(),
             kernel: "6.12".to_owned(),
-            state: match self.power {
-                Some(state) => state,
-                None if ready => NodeState::Ready,
-                None => NodeState::Starting,
+            state: if ready {
+                NodeState::Ready
+            } else {
+                NodeState::Starting
             },
             reason: (!ready).then(|| "waiting for an address".to_owned()),
             addresses: vec![NodeAddress {
@@ -357,7 +364,7 @@ impl State {
                 gateway: Some("192.0.2.1".to_owned()),
             }],
             now: self.now().wall,
-            uptime_ms: self.now().uptime_ms,
+            uptime_ms: u64::try_from(self.booted.elapsed().as_millis()).unwrap(),
             timeline: vec![protocol::BootStage {
                 stage: "init".to_owned(),
                 at_ms: 1200,
