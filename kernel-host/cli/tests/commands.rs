@@ -486,6 +486,42 @@ fn tables_show_the_columns_asked_for() {
 }
 
 #[test]
+fn a_terminal_waits_and_shows_progress_and_a_pipe_does_neither() {
+    let (node, folder) = node();
+    let at = format!("--node {}", node.address());
+    let person = |streams: &mut cli::Streams| {
+        (streams.output_is_terminal, streams.errors_is_terminal) = (true, true);
+    };
+    let big = file(&folder, "big", &vec![3; 4 << 20]);
+    let line = format!("{at} image add big --kernel {}", big.display());
+    let ran = luc_with(&line, person);
+    assert!(
+        ran.errors.contains(" %") && ran.errors.contains("of 4 MiB"),
+        "{ran:?}"
+    );
+    assert!(!ran.output.contains('%'), "{ran:?}");
+    let ran = luc_with(&format!("{at} vm create a --image img"), person);
+    assert!(ran.output.contains("running"), "{ran:?}");
+    assert!(
+        ran.errors.contains("waiting: VM `a` is creating"),
+        "{ran:?}"
+    );
+    let ran = luc_with(
+        &format!("{at} vm create b --image img --no-wait -q"),
+        person,
+    );
+    assert!(
+        ran.output.contains("creating") && ran.errors.is_empty(),
+        "{ran:?}"
+    );
+    let ran = luc(&format!("{at} vm create c --image img"));
+    assert!(
+        ran.output.contains("creating") && ran.errors.is_empty(),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn completion_scripts_exist_for_each_shell() {
     for (shell, word) in [
         ("bash", "complete"),

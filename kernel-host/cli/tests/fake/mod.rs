@@ -59,12 +59,16 @@ pub struct FakeNode {
 
 impl FakeNode {
     pub fn start() -> Self {
+        Self::with_memory(ByteCount::gib(1))
+    }
+
+    pub fn with_memory(memory: ByteCount) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let config = Config {
             node: NodeId::from_bytes([3; 16]),
             seed: [5; 32],
-            memory: ByteCount::gib(1),
+            memory,
         };
         let state = Arc::new(Mutex::new(State {
             cloud: Cloud::new(config),
