@@ -39,9 +39,23 @@ pub enum End {
 
 /// A stream as tungstenite wants it: it says `WouldBlock`, and the task is woken later.
 #[derive(Debug)]
-struct Pipe {
+pub(crate) struct Pipe {
     stream: TcpStream,
     waker: Waker,
+}
+
+impl Pipe {
+    pub(crate) fn new(stream: TcpStream) -> Pipe {
+        Pipe {
+            stream,
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    /// Whom to wake when the connection moves again.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
+    }
 }
 
 impl Read for Pipe {
@@ -99,10 +113,7 @@ pub async fn serve(
         .read_buffer_size(4096)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * PIECE_BYTES + limits::CONSOLE_MESSAGE_BYTES_MAX);
-    let pipe = Pipe {
-        stream,
-        waker: Waker::noop().clone(),
-    };
+    let pipe = Pipe::new(stream);
     let socket = WebSocket::from_partially_read(pipe, read_ahead, Role::Server, Some(config));
     let mut session = Session {
         socket,
@@ -127,7 +138,7 @@ pub async fn serve(
 
 impl Session {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.socket.get_mut().waker = cx.waker().clone();
+        self.socket.get_mut().set_waker(cx.waker());
         self.console.news.register(cx.waker());
         loop {
             let moved = self

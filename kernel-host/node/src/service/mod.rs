@@ -18,6 +18,9 @@ mod standing;
 mod storage;
 mod watched;
 
+#[cfg(test)]
+mod tests;
+
 use crate::arguments::Arguments;
 use crate::bell::Bell;
 use crate::console::Console;
