@@ -223,8 +223,8 @@ impl IoLoop {
         if self.blocked {
             flags |= EventFlags::OUT;
         }
-        if flags.is_empty() && self.input_closed {
-            // A closed peer is always "ready"; without interest it would spin.
+        if flags.is_empty() {
+            // A closed peer is reported without being asked for; once is enough.
             flags = EventFlags::ET;
         }
         epoll::modify(&self.epoll, &self.console, Token::Console.pack(), flags)?;
