@@ -151,7 +151,7 @@ impl IoLoop {
         match token {
             Token::Control => self.obey(),
             Token::Console => {
-                if flags.contains(EventFlags::OUT) {
+                if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
                     self.flush()?;
                 }
                 if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
