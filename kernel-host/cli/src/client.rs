@@ -24,9 +24,9 @@ use ureq::http::{self, Method};
 /// An answer longer than this is no answer of a node.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Further tries if the node could not be reached or the answer got lost.
-const RETRIES_MAX: u32 = 2;
+pub(crate) const RETRIES_MAX: u32 = 2;
 /// One request with its answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Talks to one node. Cheap to clone; clones share connections.

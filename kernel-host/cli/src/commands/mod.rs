@@ -9,13 +9,17 @@ mod vm;
 use crate::{
     Done, Streams,
     arguments::{Arguments, Common, Noun, VmmVerb, WaitFor},
-    client::Client,
+    client::{CALL_TIMEOUT, Client, RETRIES_MAX},
     complete,
     render::{self, Layout, Resource, View, check_columns},
     usage,
     wait::{Condition, wait_for_node, wait_for_vm},
 };
 use protocol::{Node, Problem, Selector, Vm, problem::exit};
+use std::time::Duration;
+
+/// Even the least patient give a busy node this long for one answer.
+const CALL_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
 /// One command with everything it needs.
 struct Session<'a> {
@@ -69,7 +73,9 @@ impl<'a> Session<'a> {
             let advice = "Say it with --node 192.0.2.7, or once for all: export LUC_NODE=192.0.2.7";
             return Err(usage("Which node should be asked?", advice));
         };
-        let client = Client::new(node.parse()?);
+        // Who waits only seconds for a result does not wait longer for a sign of life.
+        let patience = common.timeout.clamp(CALL_TIMEOUT_MIN, CALL_TIMEOUT);
+        let client = Client::with_timeout(node.parse()?, patience, RETRIES_MAX);
         Ok(Self {
             common,
             client,

@@ -2,7 +2,6 @@
 //!
 //! Does:      restores the terminal when the value is dropped, on panic (also where panics abort),
 //!            and lets signals end the session instead of the process.
-//! Bounds:    one raw terminal per process.
 //! Start at:  `Raw::enter`.
 
 use rustix::{
@@ -11,35 +10,46 @@ use rustix::{
     termios::{OptionalActions, Termios, tcgetattr, tcsetattr},
 };
 use std::{
+    collections::BTreeMap,
     ffi::{c_int, c_void},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Mutex, Once, OnceLock},
+    sync::{
+        Mutex, Once, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use vmm_sys_util::signal::register_signal_handler;
 
-/// What to put back, and where.
-static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
+/// One terminal to put back.
+struct Saved {
+    terminal: OwnedFd,
+    modes: Termios,
+}
+
+/// Terminals that are raw now, by the number of their guard. A command has one; tests have more.
+static SAVED: Mutex<BTreeMap<u64, Saved>> = Mutex::new(BTreeMap::new());
 
 /// Read and write end of the pipe that signals ring at.
 static BELL: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
 
-/// Holds the terminal raw as long as it lives.
+/// Holds a terminal raw as long as it lives.
 #[derive(Debug)]
-pub(super) struct Raw(());
+pub(super) struct Raw(u64);
 
 impl Raw {
     pub fn enter(terminal: &OwnedFd) -> io::Result<Self> {
-        let saved = tcgetattr(terminal)?;
-        let mut raw = saved.clone();
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let modes = tcgetattr(terminal)?;
+        let mut raw = modes.clone();
         raw.make_raw();
-        let copy = terminal.try_clone().map_err(|_| io::Errno::MFILE)?;
-        if let Ok(mut slot) = SAVED.lock() {
-            *slot = Some((copy, saved));
-        }
+        let terminal = terminal.try_clone().map_err(|_| io::Errno::MFILE)?;
         watch_ways_out();
-        let entered = Self(()); // from here on, dropping it puts the terminal back
-        tcsetattr(terminal, OptionalActions::Now, &raw)?;
-        Ok(entered)
+        tcsetattr(&terminal, OptionalActions::Now, &raw)?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut saved) = SAVED.lock() {
+            saved.insert(number, Saved { terminal, modes });
+        }
+        Ok(Self(number))
     }
 
     /// Readable when a signal asked this process to end.
@@ -50,16 +60,24 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        restore();
+        let saved = SAVED
+            .lock()
+            .ok()
+            .and_then(|mut saved| saved.remove(&self.0));
+        if let Some(saved) = saved {
+            put_back(&saved);
+        }
     }
 }
 
-/// Puts the terminal back, once. Never blocks: a panic may have left the lock taken.
-fn restore() {
-    if let Ok(mut slot) = SAVED.try_lock()
-        && let Some((terminal, saved)) = slot.take()
-    {
-        let _ = tcsetattr(&terminal, OptionalActions::Flush, &saved);
+fn put_back(saved: &Saved) {
+    let _ = tcsetattr(&saved.terminal, OptionalActions::Flush, &saved.modes);
+}
+
+/// Before a panic aborts the process. Never blocks: the panic may have come with the lock taken.
+fn put_all_back() {
+    if let Ok(saved) = SAVED.try_lock() {
+        saved.values().for_each(put_back);
     }
 }
 
@@ -67,11 +85,14 @@ fn restore() {
 fn watch_ways_out() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            restore();
-            hook(panic);
-        }));
+        // Where panics unwind, dropping the guard is enough, and spares the other threads.
+        if cfg!(panic = "abort") {
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                put_all_back();
+                hook(panic);
+            }));
+        }
         let Ok(pipe) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else {
             return;
         };
