@@ -44,8 +44,6 @@ pub fn notify_offset(queue: u16) -> u64 {
 pub struct Effects {
     /// A doorbell was rung: serve this queue.
     pub kick: Option<u16>,
-    /// Messages or masks changed: bring the interrupt routes up to date.
-    pub routes: bool,
     /// BAR 0 may have moved, or decoding was turned on or off.
     pub window: bool,
     /// Vectors to signal now, as bits.
@@ -266,7 +264,6 @@ impl<D: Device> Face for Function<D> {
         };
         if now != control {
             self.msix.set_control(now);
-            effects.routes = true;
             effects.signal = self.msix.take_deliverable();
         }
         effects
@@ -320,7 +317,6 @@ impl<D: Device> Face for Function<D> {
             }
             TABLE_OFFSET..PENDING_OFFSET => {
                 self.msix.write_table(offset - TABLE_OFFSET, data);
-                effects.routes = true;
                 effects.signal = self.msix.take_deliverable();
             }
             _ => {}
