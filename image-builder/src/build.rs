@@ -129,26 +129,14 @@ fn gather(options: &Options, progress: &mut Progress) -> Result<Ingredients, Err
     let list = options.modules.clone().map_or_else(AllowList::image, Ok)?;
     let kernel = kernel::open(&packages[0], &debs[0], &list, progress)?;
     let stub = kernel::file_in(&debs[1], STUB_PATH)?;
-    let mut loaders = Vec::new();
-    for (name, path, purpose) in LOADERS {
-        loaders.push((
-            name.to_owned(),
-            purpose.to_owned(),
-            kernel::file_in(&debs[2], path)?,
-        ));
-    }
+    let loaders = loaders(&debs[2])?;
     let init = binary::obtain(paths, options.binary.as_deref(), progress)?;
     // A program from elsewhere has crates that we do not know: its own bill must tell.
     let ours = options.binary.is_none();
-    let crates = if ours {
-        crates::of_luc(paths)?
+    let (crates, linked) = if ours {
+        (crates::of_luc(paths)?, disclosure::c_library())
     } else {
-        Vec::new()
-    };
-    let linked = if ours {
-        disclosure::c_library()
-    } else {
-        Vec::new()
+        (Vec::new(), Vec::new())
     };
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(Ingredients {
@@ -162,6 +150,15 @@ fn gather(options: &Options, progress: &mut Progress) -> Result<Ingredients, Err
         crates,
         linked,
     })
+}
+
+/// Boot loaders as the package has them: name, purpose, bytes.
+fn loaders(deb: &Path) -> Result<Vec<(String, String, Vec<u8>)>, Error> {
+    let read = |(name, path, purpose): (&str, &str, &str)| {
+        let bytes = kernel::file_in(deb, path)?;
+        Ok((name.to_owned(), purpose.to_owned(), bytes))
+    };
+    LOADERS.into_iter().map(read).collect()
 }
 
 fn write_all(folder: &Path, files: &[File], manifest: &Manifest) -> Result<(), Error> {

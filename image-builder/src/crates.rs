@@ -111,32 +111,12 @@ pub fn linked(metadata: &[u8], lock: &str, root: &str) -> Result<Vec<Crate>, Str
         .iter()
         .map(|package| (&*package.id, package))
         .collect();
-    let nodes: BTreeMap<&str, &Node> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (&*node.id, node))
-        .collect();
     let root = metadata
         .packages
         .iter()
         .find(|package| package.name == root);
-    let mut waiting = vec![&*root.ok_or("the workspace has no such package")?.id];
-    let mut seen = BTreeSet::new();
-    while let Some(id) = waiting.pop() {
-        if !seen.insert(id) || seen.len() > CRATES_MAX {
-            continue;
-        }
-        let dependencies = nodes.get(id).map_or(&[][..], |node| &node.deps);
-        let linked =
-            |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
-        waiting.extend(
-            dependencies
-                .iter()
-                .filter(linked)
-                .map(|dependency| &*dependency.pkg),
-        );
-    }
+    let root = root.ok_or("the workspace has no such package")?;
+    let seen = reachable(&metadata.resolve, &root.id)?;
     let mut crates: Vec<Crate> =
         seen.iter()
             .filter_map(|id| packages.get(id))
@@ -154,6 +134,31 @@ pub fn linked(metadata: &[u8], lock: &str, root: &str) -> Result<Vec<Crate>, Str
             .collect();
     crates.sort();
     Ok(crates)
+}
+
+/// Package ids that are linked when `root` is.
+fn reachable<'a>(resolve: &'a Resolve, root: &'a str) -> Result<BTreeSet<&'a str>, String> {
+    let nodes: BTreeMap<&str, &Node> = resolve.nodes.iter().map(|node| (&*node.id, node)).collect();
+    let mut waiting = vec![root];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        if seen.len() > CRATES_MAX {
+            return Err(format!("more than {CRATES_MAX} crates"));
+        }
+        let dependencies = nodes.get(id).map_or(&[][..], |node| &node.deps);
+        let is_linked =
+            |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
+        waiting.extend(
+            dependencies
+                .iter()
+                .filter(is_linked)
+                .map(|dependency| &*dependency.pkg),
+        );
+    }
+    Ok(seen)
 }
 
 #[cfg(test)]

@@ -6,69 +6,66 @@
 //! Trusts:    the manifest, which was checked when read.
 //! Start at:  `table`.
 
-use std::fmt::Write;
-
 use crate::compose::UKI_BYTES_MAX;
 use crate::manifest::Manifest;
 use crate::progress::{bar, megabytes};
 
 /// The manifest as text.
 pub fn table(manifest: &Manifest) -> String {
-    let mut text = String::new();
+    let mut rows = Vec::new();
     let about = &manifest.about;
-    let mut line = |row: String| writeln!(text, "{}", row.trim_end()).expect("text grows");
-    line(format!(
-        "{} {}  build {}  kernel {}",
-        about.name, about.version, about.build, about.kernel
-    ));
-    line(format!("arguments: {}", manifest.arguments));
-    line(String::new());
-    let program = manifest
-        .files
-        .iter()
-        .find(|file| file.name == "luc.efi")
-        .map_or(0, |f| f.size);
-    line(format!(
-        "luc.efi  {} of {} allowed  {}",
-        megabytes(program),
-        megabytes(UKI_BYTES_MAX),
-        bar(program, UKI_BYTES_MAX)
-    ));
+    let title = format!("{} {}  build {}", about.name, about.version, about.build);
+    rows.push(format!("{title}  kernel {}", about.kernel));
+    rows.push(format!("arguments: {}", manifest.arguments));
+    rows.push(String::new());
+    add_parts(&mut rows, manifest);
+    rows.push(String::new());
+    add_files(&mut rows, manifest);
+    rows.push(String::new());
+    add_origins(&mut rows, manifest);
+    rows.iter()
+        .fold(String::new(), |text, row| text + row.trim_end() + "\n")
+}
+
+/// The boot program against its limit, and each part against the boot program.
+fn add_parts(rows: &mut Vec<String>, manifest: &Manifest) {
+    let program = manifest.files.iter().find(|file| file.name == "luc.efi");
+    let program = program.map_or(0, |file| file.size);
+    let (size, allowed) = (megabytes(program), megabytes(UKI_BYTES_MAX));
+    let full = bar(program, UKI_BYTES_MAX);
+    rows.push(format!("luc.efi  {size} of {allowed} allowed  {full}"));
     for part in &manifest.parts {
-        line(format!(
-            "  {:<16} {:>9}  {}",
-            part.name,
-            megabytes(part.size),
-            bar(part.size, program)
-        ));
+        let (size, share) = (megabytes(part.size), bar(part.size, program));
+        rows.push(format!("  {:<16} {size:>9}  {share}", part.name));
     }
-    line(String::new());
-    line(format!(
-        "{:<14} {:>9}  {:<16}  {}",
-        "FILE", "SIZE", "SHA-256", "FOR"
-    ));
+}
+
+fn add_files(rows: &mut Vec<String>, manifest: &Manifest) {
+    let row = |name: &str, size: &str, digest: &str, purpose: &str| {
+        format!("{name:<14} {size:>9}  {digest:<16}  {purpose}")
+    };
+    rows.push(row("FILE", "SIZE", "SHA-256", "FOR"));
     for file in &manifest.files {
         let (size, digest) = (megabytes(file.size), file.sha256.short());
-        line(format!(
-            "{:<14} {size:>9}  {digest}  {}",
-            file.name, file.purpose
-        ));
+        rows.push(row(&file.name, &size, &digest, &file.purpose));
     }
-    line(String::new());
+}
+
+/// Where it comes from, and what it does not have.
+fn add_origins(rows: &mut Vec<String>, manifest: &Manifest) {
     for package in &manifest.packages {
-        line(format!("from {} {}", package.name, package.version));
+        rows.push(format!("from {} {}", package.name, package.version));
     }
-    line(format!(
-        "{} modules answer {} device patterns",
-        manifest.modules, manifest.aliases
+    let (modules, aliases) = (manifest.modules, manifest.aliases);
+    rows.push(format!(
+        "{modules} modules answer {aliases} device patterns"
     ));
     for (what, names) in [
         ("modules that this kernel lacks", &manifest.modules_absent),
         ("modules that may ask for a blob", &manifest.firmware_wanted),
     ] {
         if !names.is_empty() {
-            line(format!("{what}: {}", names.join(" ")));
+            rows.push(format!("{what}: {}", names.join(" ")));
         }
     }
-    text
 }
