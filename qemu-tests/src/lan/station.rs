@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netio::executor::Executor;
 use netio::frame::{Mac, WirePort};
@@ -26,6 +26,9 @@ const MTU: u16 = 1500;
 const TCP_BUFFER_LEN: usize = 1024 * 1024;
 /// How long the thread may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
+
+/// How long one echo is waited for, as `ping` does.
+const PING_MS: u64 = 1000;
 
 /// Work for the station's thread; an error means that the station can't do it.
 type Task = Box<dyn FnOnce(&HostStack) + Send>;
@@ -107,14 +110,19 @@ impl Station {
         Ok(address)
     }
 
-    /// Pings an address on the wire; returns the milliseconds it took.
+    /// Pings an address on the wire until it answers; returns the milliseconds the answer took.
     pub fn ping(&self, to: Ipv4Addr, timeout: Duration) -> io::Result<u64> {
         let (answer, result) = mpsc::channel();
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let until = Instant::now() + timeout;
         self.run(move |stack| {
             let pinger = stack.clone();
             let task = async move {
-                let _ = answer.send(pinger.ping(to, timeout_ms).await);
+                // The first echo may be lost: whoever answers has to ask for our MAC first.
+                let mut heard = pinger.ping(to, PING_MS).await;
+                while heard.is_err() && Instant::now() < until {
+                    heard = pinger.ping(to, PING_MS).await;
+                }
+                let _ = answer.send(heard);
             };
             stack
                 .executor()

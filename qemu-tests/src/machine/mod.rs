@@ -115,7 +115,11 @@ impl Machine {
             uefi_vars: &vars,
         };
         let arguments = shape::arguments(&shape, shape.accel.unwrap_or_else(accel::best), &sockets);
-        let log = |end: &str| folders.logs.join(format!("{}.{end}", shape.name));
+        // A machine that is switched on again keeps its earlier logs.
+        let times = (1..).map(|time| format!("{}.{time}", shape.name));
+        let is_free = |name: &String| !folders.logs.join(format!("{name}.serial.txt")).exists();
+        let name = times.into_iter().find(is_free).unwrap_or_default();
+        let log = |end: &str| folders.logs.join(format!("{name}.{end}"));
         let errors = log("qemu.txt");
         fs::write(log("command.txt"), format!("{QEMU} {arguments:?}\n")).map_err(text)?;
         let mut command = spawner::command(QEMU);

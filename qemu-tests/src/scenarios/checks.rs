@@ -6,7 +6,7 @@
 //! Trusts:    nothing but what it checks.
 //! Start at:  `demand_ready`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,11 +19,15 @@ use crate::scenario::{Outcome, Problem};
 const RESIDENT_MAX: u64 = 48 * 1024 * 1024;
 /// An emulated node answers a ping in milliseconds; a busy one in seconds.
 const PING_MAX: Duration = Duration::from_secs(20);
+/// The node runs a small VM to see whether KVM works, and is ready before it knows.
+const PROBE_MAX: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// The node answers a ping, and says itself that it is ready and can run VMs.
 pub fn demand_ready(node: &Node, lan: &Lan) -> Outcome {
     lan.client().ping(node.address, PING_MAX)?;
-    let show = node.show()?;
+    let show = settled(node)?;
     demand!(show["state"] == "ready", "the node is not ready: {show}");
     demand!(
         show["kvm"]["usable"] == true,
@@ -42,6 +46,18 @@ pub fn demand_ready(node: &Node, lan: &Lan) -> Outcome {
         "the console shows errors: {problems:?}"
     );
     Ok(())
+}
+
+/// The node's account of itself, once it has found out whether it can run VMs.
+fn settled(node: &Node) -> Result<Value, Problem> {
+    let until = Instant::now() + PROBE_MAX;
+    loop {
+        let show = node.show()?;
+        if show["kvm"]["usable"] == true || Instant::now() > until {
+            return Ok(show);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Our own processes stay small.
