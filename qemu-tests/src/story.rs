@@ -125,6 +125,8 @@ impl Story {
 fn show(row: &Row, line: &Line) {
     if let Some(report) = Report::parse(&line.text) {
         row.stage(format!("{} {}", report.stage, report.text).trim());
+    } else if let Some(bench) = guest::bench::Fields::parse(&line.text) {
+        row.stage(&format!("{} {}", bench.kind, bench.text()));
     } else if line.text.contains("Linux version") {
         row.stage("kernel");
     } else if line.text.contains("iPXE initialising") || line.text.contains(">>Start PXE") {

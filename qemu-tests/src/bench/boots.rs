@@ -26,8 +26,13 @@ use crate::story::Story;
 
 /// More runs than this tell nothing new.
 pub const RUNS_MAX: u32 = 50;
-/// The stages of a boot, in order; `kernel` is the hand-off, where the kernel's clock starts.
-pub const STAGES: [&str; 6] = ["kernel", "init", "devices", "network", "address", "ready"];
+/// The stages of a boot, in order: `kernel` is the hand-off, where the kernel's clock starts;
+/// what comes after `ready`, until VMs can run, is told as well.
+pub const STAGES: [&str; 8] = [
+    "kernel", "init", "devices", "network", "address", "ready", "modules", "kvm",
+];
+/// The last stage.
+const LAST: &str = "] kvm ";
 /// A boot takes 3 to 15 s in emulation.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// After it is ready, a node settles for this long before its memory is looked at.
@@ -165,6 +170,7 @@ fn boot_node(
 ) -> Result<Marks, Problem> {
     let mut machine = story.power_on(shape)?;
     machine.booted("] ready ", BOOT_LIMIT)?;
+    machine.serial().wait_for(LAST, BOOT_LIMIT)?;
     let node = Node::join(story, lan, machine)?;
     let marks = Marks::of(&node.machine.serial().all_with(stages::MARK))
         .ok_or_else(|| Problem::broken("no stage was told"))?;

@@ -283,10 +283,7 @@ mod tests {
         };
         report.verdicts = judge(&report);
         let table = report.to_string();
-        assert!(
-            table.contains("  3050 (3000-3100)   +2000  |"),
-            "{table}"
-        );
+        assert!(table.contains("  3050 (3000-3100)   +2000  |"), "{table}");
         assert!(
             table.contains("SHORT  size of the UKI: not measured of at most 32 MB"),
             "{table}"

@@ -113,6 +113,8 @@ fn load(path: &str) -> Result<(), String> {
     let file = fs::File::open(path).map_err(|source| format!("opening {path}: {source}"))?;
     match finit_module(&file, &CString::default(), MODULE_INIT_COMPRESSED_FILE) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
+        // KVM's module for processors of the other maker.
+        Err(Errno::OPNOTSUPP) => Ok(()),
         Err(source) => Err(format!("loading {path}: {source}")),
     }
 }
