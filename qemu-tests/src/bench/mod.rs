@@ -18,6 +18,7 @@ pub mod starts;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use image_builder::Paths;
 
 use crate::folders::RunFolder;
@@ -32,10 +33,10 @@ use report::Report;
 #[derive(Clone, Debug, clap::Args)]
 pub struct BootArguments {
     /// Boots of each kind
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(boots::RUNS_MAX)))]
+    #[arg(long, default_value_t = 3, value_parser = up_to(boots::RUNS_MAX))]
     runs: u32,
     /// Pairs of VM starts
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(starts::PAIRS_MAX)))]
+    #[arg(long, default_value_t = 5, value_parser = up_to(starts::PAIRS_MAX))]
     pairs: u32,
     /// Print JSON instead of the table
     #[arg(long)]
@@ -43,6 +44,10 @@ pub struct BootArguments {
     /// Exit with 1 when a limit is not kept, and name it
     #[arg(long)]
     check: bool,
+}
+
+fn up_to(max: u32) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(max))
 }
 
 /// A benchmark is told like a scenario, so that machines, wires and rows are the same.
