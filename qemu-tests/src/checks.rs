@@ -51,10 +51,9 @@ fn cargo(workspace: &Path) -> Command {
 }
 
 fn step(workspace: &Path, progress: &Progress, name: &str, words: &[&str]) -> Totals {
-    let row = progress.row(name);
-    row.stage("running");
+    // No live row: cargo writes to the terminal itself.
+    progress.say(&format!("running  {name}"));
     let status = cargo(workspace).args(words).status();
-    drop(row);
     if status.is_ok_and(|status| status.success()) {
         progress.say(&format!("ok       {name}"));
         return Totals {
@@ -84,7 +83,8 @@ fn tests(workspace: &Path, filter: Option<&str>, progress: &Progress) -> Totals 
     let mut command = cargo(workspace);
     if has_nextest {
         command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-        command.args(["--no-tests", "pass", "--status-level", "fail"]);
+        let level = if progress.is_live() { "pass" } else { "fail" };
+        command.args(["--no-tests", "pass", "--status-level", level]);
         command.args(["--final-status-level", "fail", "--color", "never"]);
     } else {
         command.args(["test", "--workspace", "--no-fail-fast", "--color", "never"]);
@@ -144,7 +144,10 @@ fn watch(
         if let Some(part) = summary(&line) {
             totals.add(part);
         } else if is_noise(&line) {
-            row.stage(line.trim());
+            // A log does not want a line for each crate and each test.
+            if progress.is_live() {
+                row.stage(line.trim());
+            }
         } else {
             progress.say(&line);
         }

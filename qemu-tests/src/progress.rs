@@ -65,6 +65,12 @@ impl Progress {
         Self(shared)
     }
 
+    /// Whether rows are redrawn in place.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.lock().is_terminal
+    }
+
     /// Adds a row for something that goes on.
     #[must_use]
     pub fn row(&self, name: &str) -> Row {

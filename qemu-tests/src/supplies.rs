@@ -153,8 +153,8 @@ pub fn build_bin(
 impl Supplies {
     /// Builds everything.
     pub fn build(paths: &Paths, progress: &Progress) -> Result<Self, NoSupply> {
-        let row = progress.row("supplies");
-        row.stage("building luc and the node's image");
+        // No live rows: cargo and the image builder write to the terminal themselves.
+        progress.say("building luc and the node's image");
         let mut listener = image_builder::Progress::stderr();
         image_builder::build(&Options::of(paths.clone()), &mut listener).map_err(|error| {
             NoSupply {
@@ -162,14 +162,12 @@ impl Supplies {
                 why: advice(&error),
             }
         })?;
-        drop(row);
         Self::as_built(paths, progress)
     }
 
     /// Takes the node's image as it was built last, and builds only the guest's.
     pub fn as_built(paths: &Paths, progress: &Progress) -> Result<Self, NoSupply> {
-        let row = progress.row("supplies");
-        row.stage("building the guest's image");
+        progress.say("building the guest's image");
         let guest = GuestImage::build(paths)?;
         // The image builder has compiled it: the same program serves people.
         let luc = paths.target.join("x86_64-unknown-linux-gnu/release/luc");
