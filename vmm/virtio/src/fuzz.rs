@@ -302,80 +302,34 @@ pub fn fuzz_registers(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
-
-    use std::path::Path;
+    use corpus::replay;
 
     use super::{fuzz_block, fuzz_config_space, fuzz_console, fuzz_entropy, fuzz_registers};
 
-    /// Mutations of each corpus file.
-    const MUTATIONS: u64 = 2_000;
-
-    /// A small generator with a fixed start: the same inputs at every run.
-    fn next(state: &mut u64) -> u64 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state
-    }
-
-    fn mutate(data: &mut Vec<u8>, state: &mut u64) {
-        for _ in 0..=next(state) % 8 {
-            let value = next(state);
-            let at = (value >> 8) as usize % (data.len() + 1);
-            match value % 4 {
-                0 if at < data.len() => data[at] = (value >> 40) as u8,
-                1 if at < data.len() => data[at] ^= 1 << (value >> 40 & 7),
-                2 => data.truncate(at.max(1)),
-                _ => data.insert(at, (value >> 40) as u8),
-            }
-        }
-    }
-
-    fn replay(name: &str, fuzz: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("corpus")
-            .join(name);
-        let mut files: Vec<_> = std::fs::read_dir(&folder)
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .collect();
-        files.sort();
-        assert!(!files.is_empty(), "{} is empty", folder.display());
-        let mut state = 0x9e37_79b9_7f4a_7c15;
-        for file in files {
-            let seed = std::fs::read(&file).unwrap();
-            fuzz(&seed);
-            for _ in 0..MUTATIONS {
-                let mut data = seed.clone();
-                mutate(&mut data, &mut state);
-                fuzz(&data);
-            }
-        }
-    }
+    const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
     #[test]
     fn no_bytes_break_the_block_device() {
-        replay("block", fuzz_block);
+        replay(HERE, "block", fuzz_block);
     }
 
     #[test]
     fn no_bytes_break_the_console() {
-        replay("console", fuzz_console);
+        replay(HERE, "console", fuzz_console);
     }
 
     #[test]
     fn no_bytes_break_the_entropy_device() {
-        replay("entropy", fuzz_entropy);
+        replay(HERE, "entropy", fuzz_entropy);
     }
 
     #[test]
     fn no_bytes_break_configuration_space() {
-        replay("config_space", fuzz_config_space);
+        replay(HERE, "config_space", fuzz_config_space);
     }
 
     #[test]
     fn no_bytes_break_the_registers() {
-        replay("registers", fuzz_registers);
+        replay(HERE, "registers", fuzz_registers);
     }
 }
