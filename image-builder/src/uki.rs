@@ -11,6 +11,10 @@ use crate::Error;
 /// Sections are loaded at whole pages, whatever smaller step the stub allows.
 const PAGE_BYTES: u32 = 4096;
 const SECTION_HEADER_BYTES: usize = 40;
+/// The header before the PE header; its last field says where that is.
+const DOS_HEADER_BYTES: usize = 0x40;
+/// The optional header of a 64-bit program without data directories.
+const OPTIONAL_HEADER_BYTES_MIN: usize = 112;
 /// Initialised data, readable.
 const SECTION_FLAGS: u32 = 0x4000_0040;
 const PE32_PLUS: u16 = 0x20b;
@@ -71,14 +75,17 @@ impl Image {
     fn parse(file: &[u8]) -> Result<Image, String> {
         let lies = "its headers point outside the file";
         let pe = read_u32(file, 0x3c).ok_or(lies)? as usize;
-        if !file.starts_with(b"MZ") || file.get(pe..).is_none_or(|at| !at.starts_with(b"PE\0\0")) {
+        let is_pe = file.get(pe..).is_some_and(|at| at.starts_with(b"PE\0\0"));
+        if !file.starts_with(b"MZ") || pe < DOS_HEADER_BYTES || !is_pe {
             return Err("it is no PE program".to_owned());
         }
         let coff = pe + 4;
         let optional = coff + 20;
         let count = usize::from(read_u16(file, coff + 2).ok_or(lies)?);
-        let table = optional + usize::from(read_u16(file, coff + 16).ok_or(lies)?);
-        if read_u16(file, optional) != Some(PE32_PLUS) || count > SECTIONS_MAX {
+        let optional_bytes = usize::from(read_u16(file, coff + 16).ok_or(lies)?);
+        let table = optional + optional_bytes;
+        let is_known = read_u16(file, optional) == Some(PE32_PLUS);
+        if !is_known || optional_bytes < OPTIONAL_HEADER_BYTES_MIN || count > SECTIONS_MAX {
             return Err("it is no 64-bit PE program with few sections".to_owned());
         }
         let headers_end = read_u32(file, optional + 60).ok_or(lies)? as usize;
@@ -91,7 +98,12 @@ impl Image {
             .map(|at| read_section(file, table + at * SECTION_HEADER_BYTES))
             .collect();
         let sections = sections.ok_or(lies)?;
-        if headers_end > file.len() || table + count * SECTION_HEADER_BYTES > headers_end {
+        // We write the headers anew, so nothing else may lie among them.
+        let intrudes = |section: &Section| {
+            section.file_bytes > 0 && (section.file_offset as usize) < headers_end
+        };
+        let table_end = table + count * SECTION_HEADER_BYTES;
+        if headers_end > file.len() || table_end > headers_end || sections.iter().any(intrudes) {
             return Err(lies.to_owned());
         }
         let file = file.to_vec();

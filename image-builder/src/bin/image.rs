@@ -26,7 +26,7 @@ use netio::executor::Executor;
 /// How long a station may keep an address that we gave it.
 const LEASE_SECONDS: u32 = 3600;
 
-/// Build, inspect, verify and serve the LUC OS image. Needs no root.
+/// Build, inspect, verify and serve the LUC OS image. Only serve needs rights, for low ports.
 #[derive(Parser)]
 #[command(name = "image", bin_name = "cargo image", after_help = AFTER_HELP)]
 struct Arguments {
