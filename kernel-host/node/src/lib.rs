@@ -14,6 +14,3 @@ mod console;
 pub mod init;
 pub mod service;
 pub mod supervision;
-
-#[cfg(test)]
-mod fuzz;

@@ -188,9 +188,4 @@ mod tests {
         assert_eq!(decode::<ToInit>(&[]), None);
         assert_eq!(decode::<ToInit>(&[VERSION + 1, 0]), None);
     }
-
-    #[test]
-    fn the_corpus_and_its_mutations_hold_the_invariants() {
-        crate::fuzz::replay("supervision", fuzz_supervision);
-    }
 }

@@ -150,9 +150,4 @@ mod tests {
             assert_eq!(parse(bytes), None);
         }
     }
-
-    #[test]
-    fn the_corpus_and_its_mutations_hold_the_invariants() {
-        crate::modules::tests::replay("uevent", fuzz_uevent);
-    }
 }

@@ -1,0 +1,28 @@
+//! Replays the corpora, then seeded mutations of them, through their fuzz targets.
+
+#[test]
+fn aliases() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "alias",
+        sys::aliases::fuzz_alias,
+    );
+}
+
+#[test]
+fn module_tables() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "module_table",
+        sys::modules::fuzz_module_table,
+    );
+}
+
+#[test]
+fn uevents() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "uevent",
+        sys::uevents::fuzz_uevent,
+    );
+}
