@@ -32,7 +32,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let mut lan = Lan::with_netboot(story, "lan")?;
-    let shape = Shape::new("host", Firmware::Bios, direct(story.supplies(), "")).cpus(2);
+    let shape = Shape::new("host", Firmware::Bios, direct(story.supplies(), ""));
     let machine = story.power_on(lan.plug(shape)?)?;
     let node = Node::join(story, &lan, machine)?;
     node.add_guest_image(story)?;
