@@ -78,8 +78,13 @@ fn run(story: &mut Story) -> Outcome {
 
 fn request(target: &str, body: &str) -> String {
     let length = body.len();
+    let kind = if target.contains("/blobs/") {
+        "octet-stream"
+    } else {
+        "json"
+    };
     format!(
-        "{target} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n\
+        "{target} HTTP/1.1\r\nHost: node\r\nContent-Type: application/{kind}\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
 }
