@@ -62,6 +62,9 @@ enum Command {
         /// Leave the nodes up, with a loopback URL for each, until Ctrl-C
         #[arg(long)]
         keep: bool,
+        /// Take the node's image as it was built last, old or not
+        #[arg(long)]
+        as_built: bool,
     },
     /// Run every test there is: format, lints, unit tests, then each scenario in QEMU
     Test(Choice),
@@ -93,7 +96,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(EXIT_HOST);
     }
     let done = match arguments.command {
-        Command::Demo { keep } => demonstrate(keep),
+        Command::Demo { keep, as_built } => demonstrate(keep, as_built),
         Command::Test(choice) => test(&choice),
         Command::Bench {
             what: Bench::Boot(boot),
@@ -110,7 +113,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn demonstrate(keep: bool) -> Result<bool, String> {
+fn demonstrate(keep: bool, as_built: bool) -> Result<bool, String> {
     // Before the first thread starts: all of them leave Ctrl-C to us then.
     let signals = keep
         .then(Signals::block)
@@ -118,11 +121,19 @@ fn demonstrate(keep: bool) -> Result<bool, String> {
         .map_err(|error| chain(&error))?;
     let paths = Paths::discover().map_err(|error| chain(&error))?;
     let progress = Progress::on_stderr();
-    let supplies = Supplies::build(&paths, &progress).map_err(|error| chain(&error))?;
+    let supplies = supplies(as_built, &paths, &progress)?;
     let folder = RunFolder::create(&paths.target).map_err(|error| chain(&error))?;
     probe::settle(&supplies.guest, &folder, &progress);
     let told = demo::run(&supplies, &folder, &progress, signals.as_ref());
     told.map(|()| true).map_err(|problem| problem.to_string())
+}
+
+fn supplies(as_built: bool, paths: &Paths, progress: &Progress) -> Result<Supplies, String> {
+    let made = match as_built {
+        true => Supplies::as_built(paths, progress),
+        false => Supplies::build(paths, progress),
+    };
+    made.map_err(|error| chain(&error))
 }
 
 fn list() {
@@ -189,13 +200,9 @@ fn run_scenarios(
             ..Totals::default()
         }
     };
-    let supplies = match choice.as_built {
-        true => Supplies::as_built(paths, progress),
-        false => Supplies::build(paths, progress),
-    };
-    let supplies = match supplies {
+    let supplies = match supplies(choice.as_built, paths, progress) {
         Ok(supplies) => supplies,
-        Err(problem) => return failed(chain(&problem)),
+        Err(problem) => return failed(problem),
     };
     match RunFolder::create(&paths.target) {
         Ok(folder) => {
