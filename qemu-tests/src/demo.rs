@@ -107,8 +107,8 @@ fn visit(story: &Story, lan: &Lan, shape: Shape) -> Result<Visit, Problem> {
     let mut timeline = node.timeline();
 
     row.stage("sending the guest's image");
+    timeline.mark("image upload", node.machine.age());
     node.add_guest_image(story)?;
-    timeline.mark("image added", node.machine.age());
 
     let vm = format!("hello-{name}");
     let (console, token) = run_vm(story, &node, &vm, &row, &mut timeline)?;
@@ -116,7 +116,7 @@ fn visit(story: &Story, lan: &Lan, shape: Shape) -> Result<Visit, Problem> {
     row.stage("stopping and deleting the VM");
     node.luc
         .run(&["vm", "stop", &vm, "--yes", "--wait", "--timeout", "120s"])?;
-    timeline.mark("vm stopped", node.machine.age());
+    timeline.mark("VM stopped", node.machine.age());
     node.delete(&[&vm])?;
     Ok(Visit {
         node,
@@ -136,6 +136,7 @@ fn run_vm(
 ) -> Result<(Vec<String>, String), Problem> {
     row.stage("creating a VM");
     let asked = node.machine.age();
+    timeline.mark("VM start", asked);
     node.create(vm, "token", &["--no-wait"])?;
     row.stage("reading its console");
     let token = guest::token(vm, &story.supplies().guest.release);
@@ -152,7 +153,7 @@ fn run_vm(
     for stage in node.vm(vm)?["timeline"].as_array().into_iter().flatten() {
         if stage["stage"] == "guest_running" {
             let after = Duration::from_millis(stage["at_ms"].as_u64().unwrap_or(0));
-            timeline.mark("vm start", asked + after);
+            timeline.mark("guest kernel", asked + after);
         }
     }
     for (stage, part) in [("guest init", guest::GUEST_LINE), ("token", token.as_str())] {

@@ -47,12 +47,12 @@ impl<'a> Report<'a> {
 pub struct Timeline(Vec<(String, Duration)>);
 
 impl Timeline {
-    /// The timeline of a node's boot: `kernel` is when the kernel's clock started, `init`,
-    /// `devices`, `network`, `address` and `ready` when their lines came.
+    /// The timeline of a node's boot: `firmware` begins at power-on, `kernel` when the kernel's
+    /// clock started, `init`, `devices`, `network`, `address` and `ready` when their lines came.
     #[must_use]
     pub fn of(lines: &[Line]) -> Self {
         let mut timeline = Self::default();
-        timeline.mark("power", Duration::ZERO);
+        timeline.mark("firmware", Duration::ZERO);
         for line in lines {
             let Some(report) = Report::parse(&line.text) else {
                 continue;
@@ -99,7 +99,8 @@ impl Timeline {
 /// Columns of the picture's bars.
 const BAR_WIDTH: usize = 40;
 
-/// The timelines of several machines, drawn on one scale.
+/// The timelines of several machines, drawn on one scale: when each stage begins, and how long it
+/// lasts.
 #[derive(Debug)]
 pub struct Picture<'a>(pub &'a [(&'a str, Timeline)]);
 
@@ -112,18 +113,15 @@ impl fmt::Display for Picture<'_> {
         let scale = ends.max().unwrap_or_default().as_secs_f64().max(0.001);
         for (name, timeline) in self.0 {
             writeln!(out, "{name}")?;
-            for pair in timeline.0.windows(2) {
-                let [(_, from), (stage, to)] = pair else {
-                    continue;
-                };
+            for (at, (stage, from)) in timeline.0.iter().enumerate() {
+                let to = timeline.0.get(at + 1).map_or(*from, |(_, to)| *to);
                 let column = |at: &Duration| column(at.as_secs_f64() / scale);
-                let (start, end) = (column(from), column(to).max(column(from) + 1));
+                let (start, end) = (column(from), column(&to).max(column(from) + 1));
                 let bar = format!("{}{}", " ".repeat(start), "#".repeat(end - start));
-                let took = to.saturating_sub(*from).as_secs_f64();
+                let (begins, lasts) = (from.as_secs_f64(), to.saturating_sub(*from).as_secs_f64());
                 writeln!(
                     out,
-                    "  {stage:<12} {:>8.3} s {took:>+9.3} s  |{bar}",
-                    to.as_secs_f64()
+                    "  {stage:<14} {begins:>8.3} s  for {lasts:>7.3} s  |{bar}"
                 )?;
             }
         }
@@ -185,10 +183,10 @@ mod tests {
             .iter()
             .map(|(name, _)| name.as_str())
             .collect();
-        assert_eq!(names, ["power", "kernel", "init", "ready"]);
+        assert_eq!(names, ["firmware", "kernel", "init", "ready"]);
         let picture = Picture(&[("n1", timeline)]).to_string();
         assert!(
-            picture.lines().nth(3).unwrap().contains("9.900 s"),
+            picture.lines().nth(4).unwrap().contains("9.900 s"),
             "{picture}"
         );
     }
