@@ -1,7 +1,7 @@
 //! The initramfs format ("newc" cpio), written so that equal content gives equal bytes.
 //!
 //! Does:      folders, files and device nodes, sorted by path, all owned by root at time 0.
-//! Does not:  links, owners, times or compression; reads nothing (`cpio`, the crate, does in tests).
+//! Does not:  links, owners, times or compression; reads nothing (in tests the `cpio` crate does).
 //! Bounds:    `PATH_BYTES_MAX` a path, 4 GiB a file (the format's own limit).
 //! Trusts:    the caller's paths, except that they must be plain.
 //! Start at:  `Archive`.

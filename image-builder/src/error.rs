@@ -26,7 +26,10 @@ pub enum Error {
     Lock { path: PathBuf, reason: String },
     #[error("Lock file {} names no package for {role}", path.display())]
     NotLocked { path: PathBuf, role: &'static str },
-    #[error("Package {package} {version} is missing: {} is not there, and this run is offline", path.display())]
+    #[error(
+        "Package {package} {version} is missing: {} is not there, and this run is offline",
+        path.display()
+    )]
     PackageMissing {
         package: String,
         version: String,
@@ -122,7 +125,7 @@ impl Error {
                  https://snapshot.debian.org"
             }
             Error::Fetch { .. } => {
-                "As root: apt-get update. When the version has left the mirror: pin the newest with \
+                "As root: apt-get update. If the version has left the mirror: pin the newest with \
                  cargo image lock, or put the .deb into target/debs yourself (old versions: \
                  https://snapshot.debian.org)"
             }

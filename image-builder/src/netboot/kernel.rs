@@ -54,7 +54,7 @@ pub fn interface(name: &str) -> Result<Interface, Error> {
     }
     let address = address_of(name).map_err(|error| Error::Serve {
         reason: format!("interface {name} has no IPv4 address ({error})"),
-        advice: "Give it one, for example: ip address add 10.9.0.1/24 dev NAME && ip link set NAME up",
+        advice: "Give it one, such as: ip address add 10.9.0.1/24 dev NAME && ip link set NAME up",
     })?;
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     Ok(Interface {
@@ -138,10 +138,10 @@ fn prepare(socket: &Socket, interface: &Interface, port: u16) -> io::Result<()> 
 fn refuse(what: &str, interface: &Interface, port: u16, error: &io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "Ports below 1024 need a right: run it as root, or give the program CAP_NET_BIND_SERVICE"
+            "Ports below 1024 need a right: run as root, or give the program CAP_NET_BIND_SERVICE"
         }
         io::ErrorKind::AddrInUse => {
-            "Another program serves that port; ss -lnup and ss -lntp name it. For HTTP take another \
+            "Another program serves that port; ss -lnup and ss -lntp name it. For HTTP take a free \
              with --http-port"
         }
         _ => "Check the interface",

@@ -1,5 +1,9 @@
 //! The OpenAPI 3.1 document, made from `ROUTES` and the schemas.
 //!
+//! Does:      writes each route, parameter, body, answer and refusal the way generators read it.
+//! Does not:  hold a fact of its own: what is wrong here is wrong in the tables.
+//! Bounds:    as long as the tables.
+//! Trusts:    the tables.
 //! Start at:  `document`.
 
 use crate::{

@@ -2,6 +2,7 @@
 //!
 //! Does:      finds the route, checks parameters, key, media type and body, and makes the `Call`.
 //! Does not:  look anything up: whether a VM exists is the cloud's to say.
+//! Bounds:    `TARGET_BYTES_MAX` of path and query; bodies as long as their route says.
 //! Trusts:    nobody.
 //! Start at:  `parse`. Before the body is read, `body_max` says how much of it to take.
 

@@ -2,6 +2,9 @@
 //!
 //! Does:      method, path, parameters, body, answer and possible refusals of each operation; the
 //!            parser, the OpenAPI document and the tests all read this table.
+//! Does not:  parse, or know what an operation does.
+//! Bounds:    each route says how long its body may be.
+//! Trusts:    nothing comes in here.
 //! Start at:  `ROUTES`.
 
 use crate::schema::Schema;

@@ -1,6 +1,9 @@
 //! The shape of every API object, once, for OpenAPI and for error messages.
 //!
 //! Does:      names fields, kinds and meanings; a test holds real values against them.
+//! Does not:  check requests: the types of `protocol` do, when they are read.
+//! Bounds:    one entry an object.
+//! Trusts:    nothing comes in here.
 //! Start at:  `Schema::shape`.
 
 use protocol::{Code, VmState, limits};

@@ -2,6 +2,8 @@
 //!
 //! Does:      names every command, option and example once; help and completion come from it.
 //! Does not:  do anything.
+//! Bounds:    none of its own; values are checked by the types they become.
+//! Trusts:    the person at the keyboard.
 //! Start at:  `Arguments`.
 
 use crate::{

@@ -1,6 +1,6 @@
 //! Asking before something is lost.
 //!
-//! Does:      the object was printed before; `--yes` answers, `--dry-run` ends it, a person decides.
+//! Does:      the object was printed before; `--yes` answers, `--dry-run` ends, a person decides.
 //! Does not:  ask where nobody can answer: without a terminal, `--yes` must be said.
 //! Start at:  `confirm`.
 

@@ -1,6 +1,6 @@
 //! The `luc` commands, one renderer for every format, and the API client.
 //!
-//! Does:      reads arguments, asks a node, shows what it answered; exit codes with one meaning each.
+//! Does:      reads arguments, asks a node, shows its answer; exit codes with one meaning each.
 //! Does not:  know Linux, KVM or the node's insides; `luc vmm run` only hands its options back.
 //! Bounds:    `client::ANSWER_BYTES_MAX` of an answer are read; waits end at `--timeout`.
 //! Trusts:    the node it was pointed at for facts, not for terminal control: names and reasons are

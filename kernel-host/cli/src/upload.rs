@@ -1,8 +1,10 @@
 //! Files to the node, piece by piece.
 //!
-//! Does:      hashes a file first, asks what is there already, sends only the rest; goes on where it
-//!            was after a lost connection.
+//! Does:      hashes a file first, asks what is there already, sends only the rest; goes on where
+//!            it was after a lost connection.
+//! Does not:  hold a file in memory.
 //! Bounds:    `CHUNK_BYTES_MAX` per piece; `STUMBLES_MAX` lost pieces in a row.
+//! Trusts:    the file to stay as it is; the node checks the sum and refuses a changed one.
 //! Start at:  `upload`.
 
 use crate::{Streams, client::Client, local, progress::Progress};

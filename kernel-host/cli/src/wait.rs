@@ -4,6 +4,7 @@
 //!            do not exist yet or nodes that do not answer yet may still come.
 //! Does not:  wait for what can't happen any more: a failed VM ends a wait for `running`.
 //! Bounds:    the caller's timeout; one request per `PAUSE_MAX` at the end.
+//! Trusts:    the node for what it says of itself; silence is never taken for an answer.
 //! Start at:  `wait_for_vm`.
 
 use crate::{client::Client, render::age};

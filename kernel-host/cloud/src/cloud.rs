@@ -1,6 +1,9 @@
 //! The face of the core: commands, events and time in; answers and outputs out.
 //!
 //! Does:      routes each command to its table and keeps idempotency keys around it.
+//! Does not:  decide what a VM does next (`machine`), or do anything outside its tables.
+//! Bounds:    those of `protocol::limits`.
+//! Trusts:    the node for the order of events; nobody for commands.
 //! Start at:  `Cloud::handle`.
 
 use crate::{

@@ -1,7 +1,9 @@
 //! The table of VMs.
 //!
 //! Does:      finds VMs by name, id or start of an id; checks new ones; lists by name.
+//! Does not:  know how a VM lives: `machine` does.
 //! Bounds:    `VMS_MAX`.
+//! Trusts:    names and sizes that `protocol` parsed.
 //! Start at:  `Machines::find`.
 
 use crate::{Refusal, machine::Machine};

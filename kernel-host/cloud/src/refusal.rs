@@ -1,6 +1,9 @@
 //! Why the cloud refused. In no case was anything changed, unless `lost` says otherwise.
 //!
 //! Does:      names each refusal with what it is about; turns it into a problem with advice.
+//! Does not:  refuse: its makers do.
+//! Bounds:    texts are cut to `REASON_CHARS_MAX`.
+//! Trusts:    its makers.
 //! Start at:  `Refusal`.
 
 use protocol::{ByteCount, Code, Digest, Name, Problem, VmState, limits};

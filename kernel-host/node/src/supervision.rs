@@ -2,7 +2,7 @@
 //!
 //! Does:      defines the messages and their bytes.
 //! Does not:  send them (`sys::seqpacket`), nor act on them (`init`, `service`).
-//! Bounds:    `TEXT_MAX` bytes per text, `LIST_MAX` entries per list; longer ones are cut by `Text`.
+//! Bounds:    `TEXT_MAX` bytes a text, `LIST_MAX` entries a list; longer ones are cut by `Text`.
 //! Trusts:    nothing: PID 1 must survive a node process that went mad.
 //! Start at:  `ToInit`.
 

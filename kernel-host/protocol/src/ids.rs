@@ -1,6 +1,6 @@
 //! Ids: 16 random bytes that say what they name.
 //!
-//! Does:      prints `vm-` or `node-` and 32 lower-case hexadecimal digits, and reads the same back.
+//! Does:      prints `vm-` or `node-` and 32 lower-case hexadecimal digits; reads the same back.
 //! Does not:  make ids: randomness comes in from outside; nothing converts one kind to another.
 //! Start at:  `VmId`.
 

@@ -1,7 +1,9 @@
 //! Problems: what went wrong, for whoever must act.
 //!
-//! Does:      one table of codes with their HTTP status, exit code and title; the RFC 9457 document.
+//! Does:      one table of codes with HTTP status, exit code and title; the RFC 9457 document.
 //! Does not:  know the things it speaks of: the rooms fill in `detail` and `advice`.
+//! Bounds:    a document is as long as its texts, which the rooms bound.
+//! Trusts:    a received one for nothing but its shape.
 //! Start at:  `CODES`.
 
 use crate::limits;
@@ -26,7 +28,10 @@ pub mod exit {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $code:ident $text:literal $status:literal $exit:ident $title:literal;)+) => {
+    ($(
+        $(#[$doc:meta])*
+        $code:ident $text:literal $status:literal $exit:ident $title:literal;
+    )+) => {
         /// What kind of problem it is; a program decides by this.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]

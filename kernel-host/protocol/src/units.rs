@@ -3,6 +3,8 @@
 //! Does:      reads and prints `128MiB`; prints the largest unit that divides exactly, so that the
 //!            text and the number are the same fact.
 //! Does not:  guess what `128M` means: it is refused with the two spellings that are clear.
+//! Bounds:    a `u64` of bytes; more is refused, not wrapped.
+//! Trusts:    nobody: texts come from people and from the wire.
 //! Start at:  `ByteCount`.
 
 use std::{fmt, str::FromStr};

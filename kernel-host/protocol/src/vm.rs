@@ -2,6 +2,8 @@
 //!
 //! Does:      the request to make one, what it was made of, its state, and how it got there.
 //! Does not:  hold rules about which state follows which: `cloud` does.
+//! Bounds:    those of `limits`.
+//! Trusts:    a received object for nothing but its shape.
 //! Start at:  `Vm`.
 
 use crate::{ByteCount, Name, NodeId, Timestamp, VmId, limits};

@@ -1,6 +1,9 @@
 //! One console session: the loop between terminal, node and signals.
 //!
 //! Does:      waits for whichever speaks first and passes bytes on; ends in exactly one way.
+//! Does not:  interpret what the guest prints, or open connections again.
+//! Bounds:    one message and one read of the terminal at a time; a slow terminal slows the guest.
+//! Trusts:    the node for its notices; the guest's bytes reach the terminal as they are.
 //! Start at:  `Session::run`.
 
 use super::{

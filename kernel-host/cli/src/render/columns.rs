@@ -1,5 +1,9 @@
 //! What tables show of VMs, images and nodes.
 //!
+//! Does:      names the columns of each kind, narrow and wide, and how a cell reads.
+//! Does not:  lay out or print: `render` does.
+//! Bounds:    a page of objects at a time.
+//! Trusts:    the node's answers, which were parsed into types; texts are cleaned when printed.
 //! Start at:  the `Resource` of each kind.
 
 use super::{Cell, Column, Resource, Shown, Tone, age, milliseconds};

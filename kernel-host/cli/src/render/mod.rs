@@ -2,6 +2,8 @@
 //!
 //! Does:      a resource says its columns once; tables, cards, JSON, NDJSON, YAML and names follow.
 //! Does not:  know commands.
+//! Bounds:    a page of objects at a time.
+//! Trusts:    nobody: control characters in texts of a node are not printed.
 //! Start at:  `Resource`.
 
 mod columns;

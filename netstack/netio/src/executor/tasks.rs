@@ -76,7 +76,7 @@ impl Tasks {
         Some((future, Arc::clone(&task.wake)))
     }
 
-    /// Puts a pending future back. Gives it to the caller to drop if the task was removed meanwhile.
+    /// Puts a pending future back; the caller drops it if the task was removed meanwhile.
     pub fn put_back(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
         match self.entry(key) {
             Some(task) => {

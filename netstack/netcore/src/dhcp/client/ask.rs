@@ -2,7 +2,7 @@
 //!
 //! Does:      writes each message of the conversation and sets the time of its repeat.
 //! Does not:  read replies; `hear` does.
-//! Bounds:    the constants below; between two messages lies at least `RETRY_MS_MIN` less a quarter.
+//! Bounds:    the constants below; messages lie at least `RETRY_MS_MIN` less a quarter apart.
 //! Trusts:    the state that `hear` left.
 //! Start at:  `Client::discover`, then `Client::asked`.
 
