@@ -3,6 +3,7 @@
 //! Does:      PID 1 or `init`: the appliance's init; `node-run`: the node process; `vmm serve`: the
 //!            jailed child of one VM; `vmm run`: one VM in the foreground; else the command line.
 //! Does not:  do anything itself.
+//! Bounds:    each face's own.
 //! Trusts:    nothing: each face checks its own arguments.
 //! Start at:  `main`.
 

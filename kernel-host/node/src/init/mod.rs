@@ -119,10 +119,8 @@ fn bring_up() -> Result<Init, AnyError> {
     let title = format!("LUC OS {} on kernel {}", image.version, init.machine.kernel);
     init.stage("init", &title);
     init.repaint();
-    for warning in missing_mounts.iter().map(|error| chain(error)) {
-        init.warn(&warning);
-    }
-    for warning in refused_settings.iter().map(|error| chain(error)) {
+    let mounts = missing_mounts.iter().map(|error| chain(error));
+    for warning in mounts.chain(refused_settings.iter().map(|error| chain(error))) {
         init.warn(&warning);
     }
     init.set_clock(&image);
@@ -167,7 +165,10 @@ fn describe_machine(image: &Image) -> status_page::Machine {
         product: format!("{} {}{serial}", dmi.maker, dmi.product)
             .trim()
             .to_owned(),
-        memory: format!("{} processors, {memory} MiB", sys::usage::processors()),
+        memory: match sys::usage::processors() {
+            1 => format!("1 processor, {memory} MiB"),
+            many => format!("{many} processors, {memory} MiB"),
+        },
         watchdog: "not armed yet".to_owned(),
     }
 }

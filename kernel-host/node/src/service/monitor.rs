@@ -9,7 +9,7 @@
 
 use super::Node;
 use crate::console::pump;
-use cloud::{Ended, Event, Launch, VmEvent};
+use cloud::{Disk, Ended, Event, Launch, VmEvent};
 use machine::control::{self, DiskSpec, Jail, Request, Start};
 use netio::executor::yield_now;
 use protocol::{Digest, VmId};
@@ -187,18 +187,8 @@ async fn prepare(
     }
     let mut disks = Vec::new();
     if let Some(disk) = launch.disk {
-        let file = if disk.private {
-            private_disk(node, launch.vm, disk.blob)
-                .await
-                .map_err(told("copying its disk"))?
-        } else {
-            node.storage
-                .borrow()
-                .open(disk.blob)
-                .map_err(told("opening its disk"))?
-                .0
-        };
-        files.push(file.into());
+        let file = open_disk(node, launch.vm, disk).await;
+        files.push(file.map_err(told("opening its disk"))?.into());
         disks.push(DiskSpec {
             read_only: !disk.private,
         });
@@ -268,6 +258,14 @@ fn open_kvm() -> io::Result<OwnedFd> {
         .write(true)
         .open("/dev/kvm")?
         .into())
+}
+
+async fn open_disk(node: &Node, vm: VmId, disk: Disk) -> io::Result<File> {
+    if disk.private {
+        private_disk(node, vm, disk.blob).await
+    } else {
+        Ok(node.storage.borrow().open(disk.blob)?.0)
+    }
 }
 
 /// The VM's own copy of a disk, made at its first start.
