@@ -2,7 +2,7 @@
 //!
 //! Does:      defines the messages and their bytes.
 //! Does not:  send them (`sys::seqpacket`), nor act on them (`init`, `service`).
-//! Bounds:    `TEXT_MAX` bytes a text, `LIST_MAX` entries a list; longer ones are cut by `Text`.
+//! Bounds:    `TEXT_MAX` bytes per text (`console_text` cuts), and the socket's message limit.
 //! Trusts:    nothing: PID 1 must survive a node process that went mad.
 //! Start at:  `ToInit`.
 
@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 const VERSION: u8 = 1;
 /// Longer texts are cut: a console line has about 80 columns, a screen 25.
 pub const TEXT_MAX: usize = 240;
-/// Entries of any list in a message.
-pub const LIST_MAX: usize = 64;
 
 /// How a run of the machine ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The image's kernel modules: which there are, what they need, which device asks for which.
 //!
-//! Does:      reads `modules.json`, finds the modules for a device, puts what they need first.
+//! Does:      reads `modules.json`, finds the modules for a device, orders them by need.
 //! Does not:  load anything; `loader` does.
 //! Bounds:    `MODULES_MAX`, `ALIASES_MAX`; dependency chains end at `DEPTH_MAX` even if circular.
 //! Trusts:    the table's syntax only. File names are checked: no path leaves the modules' folder.
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MODULES_MAX: usize = 8192;
 /// Our closure has about 6000 aliases.
 pub const ALIASES_MAX: usize = 65_536;
-/// The deepest real chain is 6. Deeper ones are cut; the load then fails with the kernel's word.
+/// The deepest real chain is 6. Deeper ones are cut; the kernel then refuses the module.
 const DEPTH_MAX: usize = 32;
 
 /// One module of the image.

@@ -47,7 +47,7 @@ pub struct MountError {
     pub source: io::Error,
 }
 
-/// Mounts the whole table. Optional entries that fail are returned; the first other one ends it.
+/// Mounts the whole table. Optional entries that fail are returned; another failure ends it.
 ///
 /// # Errors
 /// When a file system that no node can do without is refused.
