@@ -146,6 +146,7 @@ fn gather(options: &Options, progress: &mut Progress) -> Result<Ingredients, Err
         stub,
         loaders,
         arguments,
+        pinned_at: lock.pinned_at,
         packages,
         crates,
         linked,

@@ -36,6 +36,8 @@ pub struct Ingredients {
     pub loaders: Vec<(String, String, Vec<u8>)>,
     /// Kernel arguments.
     pub arguments: String,
+    /// When `packages` were pinned, in seconds since 1970.
+    pub pinned_at: u64,
     pub packages: Vec<Package>,
     pub crates: Vec<Crate>,
     pub linked: Vec<Linked>,
@@ -55,6 +57,7 @@ pub fn compose(
         version: from.version.clone(),
         kernel: from.kernel.release.clone(),
         build: build.short(),
+        source_date_epoch: from.pinned_at,
     };
     let initrd = initrd::pack(&from.kernel, &from.init, &about)?;
     progress.step(&format!("initrd.cpio {}", megabytes(initrd.len() as u64)));
@@ -117,6 +120,7 @@ fn fingerprint(from: &Ingredients) -> Digest {
         &from.stub,
         from.arguments.as_bytes(),
         &table,
+        &from.pinned_at.to_le_bytes(),
     ];
     Digest::of_parts(fixed.into_iter().chain(modules))
 }

@@ -197,6 +197,7 @@ mod tests {
             version: text("0"),
             kernel: text("6"),
             build: text("b"),
+            source_date_epoch: 0,
         }
     }
 

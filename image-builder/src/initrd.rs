@@ -28,6 +28,8 @@ pub struct About {
     pub kernel: String,
     /// Hash of all that went in.
     pub build: String,
+    /// When its packages were pinned, in seconds since 1970: a floor for a node's clock.
+    pub source_date_epoch: u64,
 }
 
 /// An initrd with `init` as PID 1 and the kernel's modules.
@@ -38,7 +40,7 @@ pub fn pack(kernel: &Kernel, init: &[u8], about: &About) -> Result<Vec<u8>, Erro
         archive.file(&path, 0o644, bytes.clone());
     }
     archive.file(MODULES_JSON, 0o644, kernel.table.to_json());
-    let about = serde_json::to_vec(about).expect("a record of strings is always JSON");
+    let about = serde_json::to_vec(about).expect("a flat record is always JSON");
     archive.file(IMAGE_JSON, 0o644, about);
     let bytes = archive
         .finish()

@@ -83,6 +83,9 @@ pub struct Package {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
+    /// When it was written, in seconds since 1970. Nodes know that it cannot be earlier.
+    #[serde(default)]
+    pub pinned_at: u64,
     #[serde(rename = "package")]
     pub packages: Vec<Package>,
 }
@@ -166,7 +169,15 @@ pub fn resolve() -> Result<Lock, Error> {
         let text = apt_cache(&["show", "--no-all-versions", &name])?;
         packages.push(parse_record(role, &text).ok_or_else(absent)?);
     }
-    Ok(Lock { packages })
+    Ok(Lock {
+        pinned_at: seconds_since_1970(),
+        packages,
+    })
+}
+
+fn seconds_since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// The package name that fits the pattern and has the highest number in the place of `#`.
@@ -293,6 +304,7 @@ mod tests {
     #[test]
     fn a_lock_reads_back_what_it_writes() {
         let lock = Lock {
+            pinned_at: 0,
             packages: vec![parse_record("ipxe", RECORD).unwrap()],
         };
         assert_eq!(Lock::parse(&toml::to_string(&lock).unwrap()).unwrap(), lock);
@@ -302,6 +314,7 @@ mod tests {
     fn a_lock_that_would_write_elsewhere_or_is_ambiguous_is_refused() {
         let package = parse_record("ipxe", RECORD).unwrap();
         let twice = Lock {
+            pinned_at: 0,
             packages: vec![package.clone(), package.clone()],
         };
         let outside = Package {
@@ -311,6 +324,7 @@ mod tests {
         for lock in [
             twice,
             Lock {
+                pinned_at: 0,
                 packages: vec![outside],
             },
         ] {

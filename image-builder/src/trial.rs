@@ -108,6 +108,7 @@ impl Trial {
         ]
         .map(|(role, bytes)| add(&paths, role, &bytes));
         Lock {
+            pinned_at: 1_800_000_000,
             packages: packages.into(),
         }
         .write(&paths.lock)

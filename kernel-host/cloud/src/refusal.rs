@@ -56,6 +56,8 @@ pub enum Refusal {
     },
     #[error("The bytes sent as {digest} have the SHA-256 {found}")]
     DigestMismatch { digest: Digest, found: Digest },
+    #[error("The node has no memory left to store blob {digest}")]
+    StorageFailed { digest: Digest },
     #[error("The node keeps at most {max} {kind}")]
     LimitReached { kind: &'static str, max: usize },
     #[error("{what} needs {asked} of memory; {free} of {capacity} are free")]
@@ -86,7 +88,7 @@ impl Refusal {
             Self::WrongOffset { .. } | Self::OtherSize { .. } => Code::WrongOffset,
             Self::DigestMismatch { .. } => Code::DigestMismatch,
             Self::LimitReached { .. } => Code::LimitReached,
-            Self::NoCapacity { .. } => Code::NoCapacity,
+            Self::NoCapacity { .. } | Self::StorageFailed { .. } => Code::NoCapacity,
             Self::BadValue { .. } => Code::BadValue,
         }
     }
@@ -119,6 +121,10 @@ impl Refusal {
             Self::DigestMismatch { .. } => {
                 "Send the file again from the start; check it if this repeats".to_owned()
             }
+            Self::StorageFailed { .. } => {
+                "Stop a VM or delete an image that is not needed, then send the file again"
+                    .to_owned()
+            }
             Self::LimitReached { kind, .. } => {
                 format!("Delete what is no longer needed: luc {} list", noun(kind))
             }
@@ -132,7 +138,7 @@ impl Refusal {
 
     fn lost(&self) -> Option<&'static str> {
         match self {
-            Self::DigestMismatch { .. } => {
+            Self::DigestMismatch { .. } | Self::StorageFailed { .. } => {
                 Some("The bytes received under this digest were dropped; nothing else changed.")
             }
             Self::WrongOffset { .. } => Some("What arrived before is kept."),

@@ -123,21 +123,6 @@ fn pid_of(pid: u32) -> io::Result<Pid> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-/// The kernel ends this process when its parent ends. Call early: a parent that is gone already
-/// gives an error.
-///
-/// # Errors
-/// When the parent has ended before the call.
-pub fn end_with_parent(parent: u32) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if u32::try_from(now) == Ok(parent) {
-        Ok(())
-    } else {
-        Err(io::Error::other("the parent process has ended"))
-    }
-}
-
 /// How readily the kernel ends this process when memory runs out: -1000 never, 1000 first.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What the image says about itself: /lib/luc/image.json.
 //!
-//! Does:      reads name, version and the build's time.
+//! Does:      reads name, version and the time of its packages.
 //! Does not:  verify: whoever booted the image vouched for it.
 //! Bounds:    the file is read up to `FILE_MAX`.
 //! Trusts:    the image.
@@ -22,7 +22,7 @@ const FLOOR_S: u64 = 1_793_491_200;
 pub struct Image {
     pub name: String,
     pub version: String,
-    /// When its sources were committed, in seconds since 1970: a floor for the clock.
+    /// When its packages were pinned, in seconds since 1970: a floor for the clock.
     pub source_date_epoch: u64,
 }
 

@@ -8,15 +8,33 @@
 
 use super::{Node, monitor};
 use cloud::{Event, Output, Refusal};
-use protocol::{Answer, ConsoleNotice, Request, VmState};
+use protocol::{Answer, Command, ConsoleNotice, Request, VmState};
 use std::rc::Rc;
 
 impl Node {
     /// Does what a client asks; what the answer promises is done when this returns.
     pub fn command(self: &Rc<Self>, request: Request) -> Result<Answer, Refusal> {
+        let piece = match &request.command {
+            Command::PutBlob { digest, .. } => Some(*digest),
+            _ => None,
+        };
         let answer = self.cloud.borrow_mut().handle(self.now(), request);
         self.perform();
-        answer
+        match (answer, piece) {
+            (Ok(_), Some(digest)) => self.stored(digest),
+            (answer, _) => answer,
+        }
+    }
+
+    /// What there is of a blob after a piece of it was stored, or that storing failed: then the
+    /// cloud has forgotten the blob by now.
+    fn stored(&self, digest: protocol::Digest) -> Result<Answer, Refusal> {
+        let request = Request {
+            command: Command::ShowBlob(digest),
+            retry: None,
+        };
+        let answer = self.cloud.borrow_mut().handle(self.now(), request);
+        answer.map_err(|_| Refusal::StorageFailed { digest })
     }
 
     /// Tells the cloud what happened.
