@@ -60,7 +60,10 @@ pub enum Refusal {
     StorageFailed { digest: Digest },
     #[error("The node keeps at most {max} {kind}")]
     LimitReached { kind: &'static str, max: usize },
-    #[error("{what} needs {asked} of memory; {free} of {capacity} are free")]
+    #[error(
+        "{what} needs {} of memory; {} of {} are free",
+        asked.human(), free.human(), capacity.human()
+    )]
     NoCapacity {
         what: String,
         asked: ByteCount,
