@@ -89,7 +89,13 @@ impl Lan {
 
     /// Plugs one NIC of a machine into this LAN.
     pub fn plug(&mut self, shape: Shape) -> Result<Shape, Problem> {
+        self.plug_over(shape, Link::default())
+    }
+
+    /// The same by a cable with its own delay, loss and rate in both directions.
+    pub fn plug_over(&mut self, shape: Shape, link: Link) -> Result<Shape, Problem> {
         let port = self.wire.add_port()?;
+        self.wire.set_link(port.number, Direction::Both, link);
         self.machines += 1;
         // Different on every LAN of a scenario: a machine may be on two.
         let lan = self.name.bytes().fold(0, u8::wrapping_add);

@@ -17,8 +17,10 @@ mod dhcp_late;
 mod dhcp_nak;
 mod direct_kernel;
 mod disk;
+mod distant;
 mod guest_alone;
 mod guest_endings;
+mod panic;
 mod power;
 mod pxe_bios;
 mod pxe_dnsmasq;
@@ -41,7 +43,9 @@ pub const ALL: &[Scenario] = &[
     dhcp_late::SCENARIO,
     dhcp_nak::SCENARIO,
     clock_1970::SCENARIO,
+    distant::SCENARIO,
     power::SCENARIO,
+    panic::SCENARIO,
     console::SCENARIO,
     disk::SCENARIO,
     guest_endings::SCENARIO,
