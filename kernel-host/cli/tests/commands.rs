@@ -240,7 +240,7 @@ fn each_exit_code_means_one_thing() {
     check(&at,   "vm create x --image igm",                   exit::NOT_FOUND,   "Did you mean `img`?");
     check(&at,   "vm create a --image img",                   exit::CONFLICT,    "exists already");
     check(&at,   "image delete img --yes",                    exit::CONFLICT,    "is used by a");
-    check(&at,   "vm create x --image img --memory 2GiB",     exit::NO_CAPACITY, "needs 2056MiB of memory");
+    check(&at,   "vm create x --image img --memory 2GiB",     exit::NO_CAPACITY, "needs 2056MiB of memory; ");
     check(&at,   "wait vm nobody --timeout 100ms",            exit::TIMEOUT,     "there is no VM `nobody` yet");
     check(&at,   "wait vm a --for stopped --timeout 100ms",   exit::TIMEOUT,     "VM `a` is running");
     check(&at,   "vm delete a --dry-run",                     exit::WOULD_CHANGE, "nothing was changed");

@@ -61,8 +61,8 @@ pub enum Refusal {
     #[error("The node keeps at most {max} {kind}")]
     LimitReached { kind: &'static str, max: usize },
     #[error(
-        "{what} needs {} of memory; {} of {} are free",
-        asked.human(), free.human(), capacity.human()
+        "{what} needs {asked} of memory; {} of {} are free",
+        free.human(), capacity.human()
     )]
     NoCapacity {
         what: String,
