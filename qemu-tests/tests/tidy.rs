@@ -369,6 +369,59 @@ fn cores_are_kept_from_clocks_threads_and_chance() {
 }
 
 #[test]
+fn every_fuzz_target_is_run_by_the_fuzzer_and_has_a_corpus() {
+    let root = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let rooms = members(&root);
+    let table = workspace().join("qemu-tests/fuzz/src/targets.rs");
+    let table = fs::read_to_string(table).unwrap();
+    let entries = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("),"));
+    let entries: Vec<(&str, &str)> = entries
+        .map(|entry| {
+            let (name, target) = entry.split_once("\",").unwrap();
+            (name, target.trim())
+        })
+        .collect();
+    let mut breaches = Vec::new();
+    for source in sources() {
+        let path = source.path.to_string_lossy();
+        let Some(room) = rooms
+            .iter()
+            .find(|room| path.starts_with(&format!("{room}/")))
+        else {
+            continue;
+        };
+        let room = room.rsplit('/').next().unwrap().replace('-', "_");
+        for (at, line) in source.lines() {
+            let Some(rest) = line.trim().strip_prefix(concat!("pub fn ", "fuzz_")) else {
+                continue;
+            };
+            let function = format!("::fuzz_{}", rest.split('(').next().unwrap());
+            let is_run = |(_, target): &(&str, &str)| {
+                target.starts_with(&format!("{room}::")) && target.ends_with(&function)
+            };
+            if !entries.iter().any(is_run) {
+                breaches.push(source.at(at, "not in qemu-tests/fuzz/src/targets.rs"));
+            }
+        }
+    }
+    for (name, _) in &entries {
+        let (room, corpus) = name.split_once('/').unwrap();
+        let folder = rooms
+            .iter()
+            .find(|path| path.rsplit('/').next() == Some(room));
+        let folder = folder.map(|path| workspace().join(path).join("corpus").join(corpus));
+        let seeds = folder.and_then(|folder| fs::read_dir(folder).ok());
+        if seeds.is_none_or(|mut seeds| seeds.next().is_none()) {
+            breaches.push(format!("{name}: no corpus"));
+        }
+    }
+    assert!(!entries.is_empty(), "the table has another form");
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
 fn the_top_of_the_tree_keeps_to_its_names() {
     for entry in fs::read_dir(workspace()).unwrap().map(Result::unwrap) {
         let name = entry.file_name().to_string_lossy().into_owned();

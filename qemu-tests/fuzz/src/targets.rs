@@ -1,0 +1,70 @@
+//! Every parser that takes bytes from outside, by name: what `fuzz_targets/any.rs` can run.
+//!
+//! Does:      names each fuzz target of the tree once, as `room/corpus`.
+//! Does not:  search for inputs (libFuzzer does) or replay the corpora (each room's tests do).
+//! Bounds:    `TARGETS`.
+//! Trusts:    `qemu-tests/tests/tidy.rs`, which fails when a target or its corpus is missing.
+//! Start at:  `TARGETS`.
+
+#![forbid(unsafe_code)]
+
+/// A function that panics when some bytes break a promise.
+pub type Target = fn(&[u8]);
+
+/// `room/corpus` and the target; the seeds lie in `corpus/<corpus>/` of the room's folder.
+#[rustfmt::skip] // keeps the columns
+pub const TARGETS: [(&str, Target); 33] = [
+    ("api/request",            api::fuzz::fuzz_request),
+    ("image-builder/allow",    image_builder::fuzz::fuzz_allow),
+    ("image-builder/binary",   image_builder::fuzz::fuzz_binary),
+    ("image-builder/deb",      image_builder::fuzz::fuzz_deb),
+    ("image-builder/initrd",   image_builder::fuzz::fuzz_initrd),
+    ("image-builder/lock",     image_builder::fuzz::fuzz_lock),
+    ("image-builder/manifest", image_builder::fuzz::fuzz_manifest),
+    ("image-builder/modinfo",  image_builder::fuzz::fuzz_modinfo),
+    ("image-builder/path",     image_builder::fuzz::fuzz_path),
+    ("image-builder/range",    image_builder::fuzz::fuzz_range),
+    ("image-builder/uki",      image_builder::fuzz::fuzz_uki),
+    ("machine/bzimage",        machine::fuzz::fuzz_bzimage),
+    ("machine/control",        machine::fuzz::fuzz_control),
+    ("machine/vmlinux",        machine::fuzz::fuzz_vmlinux),
+    ("netcore/client",         netcore::fuzz::fuzz_client),
+    ("netcore/datagram",       netcore::fuzz::fuzz_datagram),
+    ("netcore/message",        netcore::fuzz::fuzz_message),
+    ("netcore/server",         netcore::fuzz::fuzz_server),
+    ("netcore/tftp",           netcore::fuzz::fuzz_tftp),
+    ("netio/arp",              netio::fuzz::fuzz_arp),
+    ("netio/offload",          netio::fuzz::fuzz_offload),
+    ("netio/wire",             netio::fuzz::fuzz_wire),
+    ("node/arguments",         node::arguments::fuzz_arguments),
+    ("node/supervision",       node::supervision::fuzz_supervision),
+    ("protocol/words",         protocol::fuzz::fuzz_words),
+    ("sys/alias",              sys::aliases::fuzz_alias),
+    ("sys/module_table",       sys::modules::fuzz_module_table),
+    ("sys/uevent",             sys::uevents::fuzz_uevent),
+    ("virtio/block",           virtio::fuzz::fuzz_block),
+    ("virtio/config_space",    virtio::fuzz::fuzz_config_space),
+    ("virtio/console",         virtio::fuzz::fuzz_console),
+    ("virtio/entropy",         virtio::fuzz::fuzz_entropy),
+    ("virtio/registers",       virtio::fuzz::fuzz_registers),
+];
+
+/// The target of this name.
+///
+/// # Errors
+///
+/// A text for people that lists every name, when there is no such target.
+pub fn named(name: Option<&str>) -> Result<Target, String> {
+    if let Some((_, target)) = TARGETS.iter().find(|(at, _)| Some(*at) == name) {
+        return Ok(*target);
+    }
+    let problem = match name {
+        Some(name) => format!("LUC_FUZZ={name}: there is no such target."),
+        None => "LUC_FUZZ is not set.".to_owned(),
+    };
+    let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    Err(format!(
+        "{problem} Set it to one of:\n  {}",
+        names.join("\n  ")
+    ))
+}
