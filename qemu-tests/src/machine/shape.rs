@@ -158,9 +158,9 @@ pub fn arguments(shape: &Shape, accel: Accel, sockets: &Sockets<'_>) -> Vec<OsSt
         "none",
     ]);
     line.words(match accel {
-        // With threads, QEMU 7.2 now and then runs a breakpoint that another processor has patched
-        // away: KVM's jump labels, which change at each guest's start, then end in an oops.
-        Accel::Tcg if shape.cpus > 1 => &["-accel", "tcg,thread=single", "-cpu", "max"],
+        // Threads matter to machines with several processors only, which no scenario has: with
+        // them, QEMU 7.2 now and then runs a breakpoint that another processor has patched away
+        // (KVM's jump labels, at a guest's start); without them, nested guests stop for good.
         Accel::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
         Accel::Kvm => &["-accel", "kvm", "-cpu", "host"],
     });

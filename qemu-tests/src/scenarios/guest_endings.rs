@@ -30,7 +30,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let mut lan = Lan::with_netboot(story, "lan")?;
-    let shape = Shape::new("host", Firmware::Bios, direct(story.supplies(), "")).cpus(2);
+    let shape = Shape::new("host", Firmware::Bios, direct(story.supplies(), ""));
     let machine = story.power_on(lan.plug(shape)?)?;
     let node = Node::join(story, &lan, machine)?;
     node.add_guest_image(story)?;
@@ -51,7 +51,9 @@ fn run(story: &mut Story) -> Outcome {
         "a triple fault is not named: {vm}"
     );
 
-    node.create("listener", "token", &[])?;
+    // With two virtual CPUs: a shutdown has to stop both.
+    node.create("listener", "token", &["--vcpus", "2"])?;
+    node.wait("listener", "console~cpus 2")?;
     node.wait("listener", "console~listening to")?;
     node.luc.run(&[
         "vm",
