@@ -1,10 +1,11 @@
-//! Ids: 16 random bytes that say what they name.
+//! Ids: 16 bytes that say what they name.
 //!
-//! Does:      prints `vm-` or `node-` and 32 lower-case hexadecimal digits; reads the same back.
+//! Does:      prints `vm-`, `node-` or `site-` and 32 lower-case hexadecimal digits; reads the same
+//!            back; 16 plain bytes in binary formats.
 //! Does not:  make ids: randomness comes in from outside; nothing converts one kind to another.
 //! Start at:  `VmId`.
 
-use crate::text::{bytes_from_hex, serde_as_text, write_hex};
+use crate::text::{bytes_from_hex, write_hex};
 use std::{fmt, str::FromStr};
 
 /// Why a text is no id.
@@ -62,7 +63,27 @@ macro_rules! id {
             }
         }
 
-        serde_as_text!($name);
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                if out.is_human_readable() {
+                    out.collect_str(self)
+                } else {
+                    self.0.serialize(out)
+                }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                if input.is_human_readable() {
+                    String::deserialize(input)?
+                        .parse()
+                        .map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; 16]>::deserialize(input).map(Self)
+                }
+            }
+        }
     };
 }
 
@@ -75,4 +96,9 @@ id!(
     /// A virtual machine; never given twice, also after it was deleted.
     VmId,
     "vm-"
+);
+id!(
+    /// A point of presence: the start of the SHA-256 of its name (`peer::site`).
+    SiteId,
+    "site-"
 );

@@ -5,7 +5,7 @@
 //! Does not:  do I/O, know HTTP paths (`api` does) or decide anything (`cloud` does).
 //! Bounds:    every maximum that the API shows to users stands in `limits`.
 //! Trusts:    nobody: text and JSON are parsed here, and only here.
-//! Start at:  `vm::Vm`, `request::Command`, then `problem::Code`.
+//! Start at:  `vm::Vm`, `request::Command`, `problem::Code`; between nodes: `peer::message`.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod name;
 pub mod nearest;
 pub mod node;
 pub mod page;
+pub mod peer;
 pub mod problem;
 pub mod request;
 mod text;
@@ -28,7 +29,7 @@ pub mod vm;
 
 pub use console::ConsoleNotice;
 pub use digest::{BadDigest, Digest, Hasher};
-pub use ids::{BadId, NodeId, VmId};
+pub use ids::{BadId, NodeId, SiteId, VmId};
 pub use image::{Blob, BlobRef, Image, NewImage};
 pub use name::{BadName, Name, Selector};
 pub use nearest::nearest;

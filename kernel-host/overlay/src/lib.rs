@@ -1,0 +1,15 @@
+//! Nodes find each other, agree on who is there, and spread what they know: no leader, no centre.
+//!
+//! Does:      membership of a site, the directory of sites, links, broadcast, reconciliation,
+//!            lookup, registers and leases; one sans-IO machine, `Overlay`, made of small ones.
+//! Does not:  do I/O, encrypt (`session`), sign (`Keyring`, implemented by `identity`) or know
+//!            what a virtual machine is (`cloud`).
+//! Bounds:    each part names its own maxima; together at most 8 MB at 5,000 nodes.
+//! Trusts:    that `from` of a message is the node it names: sessions prove it.
+//! Start at:  `context::Context`, then the parts.
+
+#![forbid(unsafe_code)]
+
+pub mod context;
+
+pub use context::{Context, Event, Keyring, Outbox, Save, Send, Verdict};
