@@ -64,6 +64,8 @@ pub enum Error {
     Uki { reason: String },
     #[error("Disk image: {reason}")]
     Media { reason: String },
+    #[error("State disk {}: {reason}", path.display())]
+    StateDisk { path: PathBuf, reason: String },
     #[error(
         "luc.efi has {bytes} bytes, {over} more than the {max} it may have; biggest parts: {parts}"
     )]
@@ -149,6 +151,9 @@ impl Error {
             Error::Program { .. } => "Its own messages stand above",
             Error::Initrd { .. } | Error::Uki { .. } | Error::Media { .. } => {
                 "This is a mistake in the builder or in a locked package; nothing was written"
+            }
+            Error::StateDisk { .. } => {
+                "Name a new file, and a size such as 64MiB; nothing that existed was changed"
             }
             Error::TooBig { .. } => {
                 "Shorten image-builder/modules.allow, or make the luc binary smaller"

@@ -27,9 +27,11 @@ pub mod manifest;
 pub mod media;
 pub mod modules;
 pub mod netboot;
+mod partitions;
 pub mod paths;
 pub mod progress;
 pub mod script;
+pub mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod trial;

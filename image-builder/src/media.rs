@@ -12,20 +12,12 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 
 use crate::Error;
 use crate::digest::Digest;
+use crate::partitions::{FIRST_SECTOR, Partition, SECTOR_BYTES, TAIL_SECTORS, Table};
 
-const SECTOR_BYTES: usize = 512;
-/// Partitions start at whole mebibytes.
-const FIRST_SECTOR: usize = 2048;
 /// The EFI system partition. Some firmware takes no FAT32 smaller than 64 MiB.
 const ESP_SECTORS: usize = 64 * 2048;
 /// The partition an operator writes configuration to.
 const CONFIG_SECTORS: usize = 8 * 2048;
-/// Entries of the partition table, as the standard wants at least.
-const TABLE_ENTRIES: u32 = 128;
-const TABLE_ENTRY_BYTES: u32 = 128;
-const TABLE_SECTORS: usize = 32;
-/// Space behind the last partition for the second table, rounded to a mebibyte.
-const TAIL_SECTORS: usize = 2048;
 const ALL_SECTORS: usize = FIRST_SECTOR + ESP_SECTORS + CONFIG_SECTORS + TAIL_SECTORS;
 
 /// "EFI system partition", in the byte order of the disk.
@@ -85,7 +77,10 @@ pub fn disk_image(program: &[u8]) -> Result<Vec<u8>, Error> {
             name: CONFIG_LABEL,
         },
     ];
-    write_table(&mut disk, guid(&seed, "disk"), &partitions);
+    let table = Table::new(guid(&seed, "disk"), ALL_SECTORS, &partitions);
+    disk[..table.front.len()].copy_from_slice(&table.front);
+    let back = disk.len() - table.back.len();
+    disk[back..].copy_from_slice(&table.back);
     Ok(disk)
 }
 
@@ -124,68 +119,6 @@ fn fat(
     volume.unmount().map_err(bad)
 }
 
-/// One row of the partition table.
-struct Partition {
-    kind: [u8; 16],
-    id: [u8; 16],
-    sectors: std::ops::Range<usize>,
-    name: &'static str,
-}
-
-/// Writes the protective MBR and both copies of the table.
-fn write_table(disk: &mut [u8], id: [u8; 16], partitions: &[Partition]) {
-    let mut entries = vec![0u8; (TABLE_ENTRIES * TABLE_ENTRY_BYTES) as usize];
-    let rows = entries.chunks_mut(TABLE_ENTRY_BYTES as usize);
-    for (entry, partition) in rows.zip(partitions) {
-        entry[..16].copy_from_slice(&partition.kind);
-        entry[16..32].copy_from_slice(&partition.id);
-        entry[32..40].copy_from_slice(&sector_bytes(partition.sectors.start));
-        entry[40..48].copy_from_slice(&sector_bytes(partition.sectors.end - 1));
-        for (at, unit) in partition.name.encode_utf16().enumerate() {
-            entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
-        }
-    }
-    let last = ALL_SECTORS - 1;
-    let sector = |number: usize| number * SECTOR_BYTES;
-    disk[sector(2)..sector(2) + entries.len()].copy_from_slice(&entries);
-    let backup = last - TABLE_SECTORS;
-    disk[sector(backup)..sector(backup) + entries.len()].copy_from_slice(&entries);
-    let sum = crc32fast::hash(&entries);
-    let primary = table_header(id, sum, [1, last, 2]);
-    let second = table_header(id, sum, [last, 1, backup]);
-    disk[sector(1)..sector(1) + primary.len()].copy_from_slice(&primary);
-    disk[sector(last)..sector(last) + second.len()].copy_from_slice(&second);
-    disk[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0]);
-    let covered = u32::try_from(last).unwrap_or(u32::MAX);
-    disk[458..462].copy_from_slice(&covered.to_le_bytes());
-    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-}
-
-/// A table header for [its own sector, the other header's sector, its entries' first sector].
-fn table_header(id: [u8; 16], entries_sum: u32, places: [usize; 3]) -> [u8; 92] {
-    let mut header = [0; 92];
-    header[..8].copy_from_slice(b"EFI PART");
-    header[8..12].copy_from_slice(&0x0001_0000u32.to_le_bytes());
-    header[12..16].copy_from_slice(&92u32.to_le_bytes());
-    header[24..32].copy_from_slice(&sector_bytes(places[0]));
-    header[32..40].copy_from_slice(&sector_bytes(places[1]));
-    header[40..48].copy_from_slice(&sector_bytes(2 + TABLE_SECTORS));
-    header[48..56].copy_from_slice(&sector_bytes(ALL_SECTORS - TABLE_SECTORS - 2));
-    header[56..72].copy_from_slice(&id);
-    header[72..80].copy_from_slice(&sector_bytes(places[2]));
-    header[80..84].copy_from_slice(&TABLE_ENTRIES.to_le_bytes());
-    header[84..88].copy_from_slice(&TABLE_ENTRY_BYTES.to_le_bytes());
-    header[88..92].copy_from_slice(&entries_sum.to_le_bytes());
-    let sum = crc32fast::hash(&header);
-    header[16..20].copy_from_slice(&sum.to_le_bytes());
-    header
-}
-
-/// A sector number as the table stores it.
-fn sector_bytes(number: usize) -> [u8; 8] {
-    (number as u64).to_le_bytes()
-}
-
 fn derive(seed: &Digest, what: &str) -> [u8; 32] {
     *Digest::of_parts([&seed.as_bytes()[..], what.as_bytes()]).as_bytes()
 }
@@ -194,6 +127,11 @@ fn derive(seed: &Digest, what: &str) -> [u8; 32] {
 fn guid(seed: &Digest, what: &str) -> [u8; 16] {
     let mut id = [0; 16];
     id.copy_from_slice(&derive(seed, what)[..16]);
+    version_8(id)
+}
+
+/// Any bytes as such a GUID.
+pub(crate) fn version_8(mut id: [u8; 16]) -> [u8; 16] {
     id[7] = id[7] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
     id

@@ -9,7 +9,8 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error as _;
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +39,8 @@ const AFTER_HELP: &str = "Examples:\n  \
     cargo image build                     everything into target/image\n  \
     cargo image build --kernel cloud      the small kernel, for rigs\n  \
     cargo image inspect                   what is inside, and how big\n  \
-    cargo image serve --interface eth1    boot the machines on that LAN\n\n\
+    cargo image serve --interface eth1    boot the machines on that LAN\n  \
+    cargo image disk state.img            a disk for a node's identity\n\n\
     Exit: 0 done, 1 refused (why and advice on stderr), 2 wrong usage";
 
 #[derive(Subcommand)]
@@ -53,6 +55,18 @@ enum Command {
     Lock,
     /// Boot machines of a LAN from the image: DHCP or ProxyDHCP, TFTP and HTTP
     Serve(Serve),
+    /// Make an empty disk that a node keeps its identity and knowledge on
+    Disk(Disk),
+}
+
+#[derive(Args)]
+struct Disk {
+    /// The file to make; write it to a real disk with dd
+    #[arg(value_name = "FILE")]
+    out: PathBuf,
+    /// Its size in whole MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    size_mib: u64,
 }
 
 #[derive(Args)]
@@ -185,7 +199,28 @@ fn run(command: Command) -> Result<(), Error> {
         }
         Command::Lock => lock(),
         Command::Serve(arguments) => serve(arguments),
+        Command::Disk(arguments) => disk(&arguments),
     }
+}
+
+fn disk(arguments: &Disk) -> Result<(), Error> {
+    let mut id = [0; 32];
+    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut id));
+    random.map_err(|error| Error::StateDisk {
+        path: arguments.out.clone(),
+        reason: format!("/dev/urandom: {error}"),
+    })?;
+    image_builder::state::create(
+        &arguments.out,
+        arguments.size_mib.saturating_mul(1 << 20),
+        id,
+    )?;
+    println!(
+        "{}: {} MiB, empty",
+        arguments.out.display(),
+        arguments.size_mib
+    );
+    Ok(())
 }
 
 fn open(folder: Folder) -> Result<Image, Error> {
