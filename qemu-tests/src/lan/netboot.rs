@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -17,28 +16,25 @@ use image_builder::netboot::{Config, Files, Server};
 use netcore::dhcp::server::{Mode, PoolSettings};
 
 use super::station::Station;
+use super::{SERVER, Subnet};
 use crate::scenario::{Problem, chain};
 
-/// First and last address for machines.
-const POOL: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199)];
+/// First and last number for machines.
+const POOL: [u8; 2] = [100, 199];
 /// Longer than any scenario.
 const LEASE_SECONDS: u32 = 3600;
 
 /// Starts a full DHCP, TFTP and HTTP server with the image's files on a station.
-pub fn serve(
-    station: &Station,
-    address: Ipv4Addr,
-    image: &Path,
-    log: &Path,
-) -> Result<(), Problem> {
+pub fn serve(station: &Station, subnet: Subnet, image: &Path, log: &Path) -> Result<(), Problem> {
     let image = Image::open(image).map_err(|error| Problem::broken(chain(&error)))?;
     let files = Files::of_image(&image).map_err(|error| Problem::broken(chain(&error)))?;
     let log = File::create(log)?;
+    let address = subnet.at(SERVER);
     let pool = PoolSettings {
-        first: POOL[0],
-        last: POOL[1],
-        prefix_len: 24,
-        router: Some(address),
+        first: subnet.at(POOL[0]),
+        last: subnet.at(POOL[1]),
+        prefix_len: super::PREFIX,
+        router: Some(subnet.router()),
         dns: vec![address],
         ntp: Vec::new(),
         domain: None,

@@ -71,6 +71,8 @@ pub struct Shape {
     pub clock: Option<&'static str>,
     /// Raw disk images, attached as virtio disks and written to.
     pub disks: Vec<PathBuf>,
+    /// OEM strings of its SMBIOS (type 11): what an operator writes into a server's firmware.
+    pub oem_strings: Vec<String>,
     /// How instructions are run; `None` is the run's own choice.
     pub accel: Option<Accel>,
 }
@@ -88,6 +90,7 @@ impl Shape {
             nics: Vec::new(),
             clock: None,
             disks: Vec::new(),
+            oem_strings: Vec::new(),
             accel: None,
         }
     }
@@ -110,6 +113,20 @@ impl Shape {
     #[must_use]
     pub fn clock(mut self, base: &'static str) -> Self {
         self.clock = Some(base);
+        self
+    }
+
+    /// The same with one more OEM string in its SMBIOS.
+    #[must_use]
+    pub fn oem_string(mut self, text: &str) -> Self {
+        self.oem_strings.push(text.to_owned());
+        self
+    }
+
+    /// The same with one more disk, which keeps what is written to it.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Self {
+        self.disks.push(image.to_owned());
         self
     }
 
@@ -190,6 +207,10 @@ pub fn arguments(shape: &Shape, accel: Accel, sockets: &Sockets<'_>) -> Vec<OsSt
     line.boot(&shape.boot);
     for (number, nic) in shape.nics.iter().enumerate() {
         line.nic(number, nic, shape);
+    }
+    for text in &shape.oem_strings {
+        let value = text.replace(',', ",,"); // QEMU's own escape
+        line.words(&["-smbios", &format!("type=11,value={value}")]);
     }
     for (number, disk) in shape.disks.iter().enumerate() {
         line.drive(&format!("id=disk{number},if=none,format=raw,file="), disk);
