@@ -9,6 +9,7 @@
 //! Start at:  `message::Message`, then `record::Record`.
 
 pub mod admission;
+pub mod capped;
 pub mod contact;
 pub mod keys;
 pub mod life;
