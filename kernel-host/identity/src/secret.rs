@@ -11,19 +11,19 @@ use protocol::peer::admission::MachineId;
 use protocol::peer::{PublicKey, SessionKey, Signature};
 use protocol::{Hasher, NodeId};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 /// 32 bytes from which a key is made; they leave memory with their owner.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seed(Zeroizing<[u8; 32]>);
 
 impl Seed {
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 
     /// The bytes, for whoever keeps or sends them.
-    pub const fn reveal(&self) -> &[u8; 32] {
+    pub fn reveal(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -109,7 +109,7 @@ pub struct SessionSecret(Seed);
 
 impl SessionSecret {
     /// The bytes, for the handshake.
-    pub const fn reveal(&self) -> &[u8; 32] {
+    pub fn reveal(&self) -> &[u8; 32] {
         self.0.reveal()
     }
 
