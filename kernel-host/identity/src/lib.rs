@@ -17,4 +17,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admitter;
+pub mod armour;
+pub mod certificate;
+pub mod chain;
+pub mod charter;
+pub mod cluster;
+pub mod desk;
+pub mod fuzz;
+pub mod grant;
+pub mod joiner;
+pub mod publication;
+pub mod request;
+pub mod revocation;
+pub mod ring;
 pub mod secret;
+mod statement;
+pub mod succession;
+pub mod token;

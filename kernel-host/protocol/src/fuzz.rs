@@ -59,3 +59,17 @@ pub fn fuzz_words(data: &[u8]) {
         assert!(count.human().len() < 24);
     }
 }
+
+/// Reads the bytes as the body of a message about joining.
+pub fn fuzz_admission(data: &[u8]) {
+    use crate::peer::admission::AdmissionMessage;
+    let Ok((message, _)) = postcard::take_from_bytes::<AdmissionMessage>(data) else {
+        return;
+    };
+    if let AdmissionMessage::Refused { refusal, .. } = &message {
+        let told = format!("{refusal} {}", refusal.advice());
+        assert!(!told.chars().any(char::is_control), "{told:?}");
+    }
+    let again = postcard::to_extend(&message, Vec::new()).expect("what was read can be written");
+    assert_eq!(postcard::from_bytes(&again), Ok(message));
+}

@@ -8,3 +8,12 @@ fn words() {
         protocol::fuzz::fuzz_words,
     );
 }
+
+#[test]
+fn admission() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "admission",
+        protocol::fuzz::fuzz_admission,
+    );
+}

@@ -13,8 +13,12 @@ pub type Target = fn(&[u8]);
 
 /// `room/corpus` and the target; the seeds lie in `corpus/<corpus>/` of the room's folder.
 #[rustfmt::skip] // keeps the columns
-pub const TARGETS: [(&str, Target); 33] = [
+pub const TARGETS: [(&str, Target); 38] = [
     ("api/request",            api::fuzz::fuzz_request),
+    ("identity/credential",    identity::fuzz::fuzz_credential),
+    ("identity/saved",         identity::fuzz::fuzz_saved),
+    ("identity/statement",     identity::fuzz::fuzz_statement),
+    ("identity/text",          identity::fuzz::fuzz_text),
     ("image-builder/allow",    image_builder::fuzz::fuzz_allow),
     ("image-builder/binary",   image_builder::fuzz::fuzz_binary),
     ("image-builder/deb",      image_builder::fuzz::fuzz_deb),
@@ -38,6 +42,7 @@ pub const TARGETS: [(&str, Target); 33] = [
     ("netio/wire",             netio::fuzz::fuzz_wire),
     ("node/arguments",         node::arguments::fuzz_arguments),
     ("node/supervision",       node::supervision::fuzz_supervision),
+    ("protocol/admission",     protocol::fuzz::fuzz_admission),
     ("protocol/words",         protocol::fuzz::fuzz_words),
     ("sys/alias",              sys::aliases::fuzz_alias),
     ("sys/module_table",       sys::modules::fuzz_module_table),

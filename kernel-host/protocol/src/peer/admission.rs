@@ -19,6 +19,8 @@ pub const CHAIN_BYTES_MAX: usize = 800;
 pub const TOKEN_GRANT_BYTES_MAX: usize = 288;
 /// Bytes of the statement by which one root follows another.
 pub const SUCCESSION_BYTES_MAX: usize = 256;
+/// Bytes of a certificate alone.
+pub const CERTIFICATE_BYTES_MAX: usize = 400;
 /// Charters of one site: as many nodes may found it at the same moment.
 pub const CHARTERS_MAX: usize = 8;
 
@@ -36,8 +38,11 @@ pub enum AdmissionMessage {
         ask: u64,
         chain: Capped<CHAIN_BYTES_MAX>,
     },
-    /// A node of the site wants its certificate made new; answered as a `Join` is.
-    Renew { ask: u64 },
+    /// A node of the site wants this certificate made new; answered as a `Join` is.
+    Renew {
+        ask: u64,
+        certificate: Capped<CERTIFICATE_BYTES_MAX>,
+    },
     /// A node of the site lacks the secrets of these charters: starts of their digests.
     CharterAsk { lacking: Few<[u8; 16]> },
     /// The secrets that were asked for. Only between nodes of one site, only inside a session.
@@ -121,36 +126,42 @@ impl fmt::Debug for CharterSecret {
     }
 }
 
-/// At most `CHARTERS_MAX` things; the count is checked before memory is taken.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Few<T>(Vec<T>);
+/// At most `MAX` things; the count is checked before memory is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Few<T, const MAX: usize = CHARTERS_MAX>(Vec<T>);
 
-impl<T> Few<T> {
-    /// The first `CHARTERS_MAX` of `items`.
-    pub fn new(items: impl IntoIterator<Item = T>) -> Self {
-        Self(items.into_iter().take(CHARTERS_MAX).collect())
-    }
-
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
+impl<T, const MAX: usize> Default for Few<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+impl<T, const MAX: usize> Few<T, MAX> {
+    /// The first `MAX` of `items`.
+    pub fn new(items: impl IntoIterator<Item = T>) -> Self {
+        Self(items.into_iter().take(MAX).collect())
+    }
+
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Items<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Items<T> {
-            type Value = Few<T>;
+        struct Items<T, const MAX: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> serde::de::Visitor<'de> for Items<T, MAX> {
+            type Value = Few<T, MAX>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {CHARTERS_MAX} things")
+                write!(f, "at most {MAX} things")
             }
             fn visit_seq<A: serde::de::SeqAccess<'de>>(
                 self,
                 mut items: A,
-            ) -> Result<Few<T>, A::Error> {
+            ) -> Result<Few<T, MAX>, A::Error> {
                 let mut few = Few(Vec::new());
                 while let Some(item) = items.next_element()? {
-                    if few.0.len() == CHARTERS_MAX {
+                    if few.0.len() == MAX {
                         return Err(A::Error::custom("too many"));
                     }
                     few.0.push(item);

@@ -1,0 +1,160 @@
+//! Statements as the bodies of records, which prove themselves.
+//!
+//! Does:      certificates, rights, revocations and uses of tokens: realm, kind, subject, body.
+//! Does not:  sign or store the record around them (`overlay` does).
+//! Bounds:    `RIGHT_BYTES_MAX`, `CERTIFICATE_BYTES_MAX`, `REVOCATION_BYTES_MAX`.
+//! Trusts:    nobody: `ring` judges what is decoded here.
+//! Start at:  `Publication`.
+
+use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate};
+use crate::chain::Chain;
+use crate::charter::Charter;
+use crate::grant::{Grant, GrantId, GrantRight};
+use crate::revocation::{REVOCATION_BYTES_MAX, Revocation};
+use crate::secret::start_of_digest;
+use crate::succession::Succession;
+use protocol::peer::admission::MachineId;
+use protocol::peer::{Realm, RecordKind};
+use protocol::{NodeId, SiteId};
+use serde::{Deserialize, Serialize};
+
+/// A record that a node should publish: everything but what the store adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub realm: Realm,
+    pub kind: RecordKind,
+    pub subject: [u8; 16],
+    pub body: Vec<u8>,
+}
+
+impl Publication {
+    fn of_cluster(kind: RecordKind, subject: [u8; 16], body: Vec<u8>) -> Self {
+        Self {
+            realm: Realm::Cluster,
+            kind,
+            subject,
+            body,
+        }
+    }
+
+    pub fn of_certificate(certificate: &Certificate) -> Self {
+        let subject = certificate.node().bytes();
+        Self::of_cluster(RecordKind::CERTIFICATE, subject, certificate.encode())
+    }
+
+    pub fn of_revocation(revocation: &Revocation) -> Self {
+        Self::of_cluster(RecordKind::REVOCATION, revocation.id(), revocation.encode())
+    }
+
+    pub fn of_right(right: &RightBody) -> Self {
+        Self::of_cluster(RecordKind::GRANT, right.subject(), right.encode())
+    }
+
+    /// One use of a counted token, told to the whole site.
+    pub fn of_use(site: SiteId, one: &GrantUse) -> Self {
+        Self {
+            realm: Realm::Site(site),
+            kind: RecordKind::GRANT_USE,
+            subject: one.subject(),
+            body: one.encode(),
+        }
+    }
+}
+
+/// The body of a `GRANT` record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RightBody {
+    /// A token that founds, a list or an operator.
+    Grant(Grant),
+    /// A charter and the token that founded it.
+    Charter(Grant, Charter),
+    Succession(Succession),
+}
+
+/// Bytes of such a body: a full list.
+const RIGHT_BYTES_MAX: usize = 8 << 10;
+
+impl RightBody {
+    /// The digest of all bytes: a grant with another root's endorsement is another record, so
+    /// neither hides the other.
+    pub fn subject(&self) -> [u8; 16] {
+        start_of_digest(b"luc right\0", &self.encode())
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Grant(grant) => [vec![0], grant.encode()].concat(),
+            Self::Charter(grant, charter) => [vec![1], grant.encode(), charter.encode()].concat(),
+            Self::Succession(succession) => [vec![2], succession.encode()].concat(),
+        }
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > RIGHT_BYTES_MAX {
+            return None;
+        }
+        let (kind, rest) = bytes.split_first()?;
+        match kind {
+            0 => Grant::decode(rest).map(Self::Grant),
+            1 => {
+                let (grant, rest) = Grant::decode_start(rest)?;
+                Some(Self::Charter(grant, Charter::decode(rest)?))
+            }
+            2 => Succession::decode(rest).map(Self::Succession),
+            _ => None,
+        }
+    }
+}
+
+/// That a machine used a counted token. A machine that boots anew uses it no second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantUse {
+    pub grant: GrantId,
+    pub machine: MachineId,
+    pub node: NodeId,
+    pub count: u32,
+    pub at_s: u64,
+}
+
+impl GrantUse {
+    /// The use that this certificate makes of this token. `None`: it is no token.
+    pub(crate) fn of(chain: &Chain, grant: &Grant) -> Option<Self> {
+        let GrantRight::Token { count, .. } = grant.fields().right else {
+            return None;
+        };
+        let fields = chain.certificate.fields();
+        Some(Self {
+            grant: grant.id(),
+            machine: fields.machine,
+            node: chain.certificate.node(),
+            count,
+            at_s: fields.issued_s,
+        })
+    }
+
+    /// One per token and machine.
+    pub fn subject(&self) -> [u8; 16] {
+        start_of_digest(b"luc grant use\0", &[self.grant.0, self.machine.0].concat())
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![1]).unwrap_or_default()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        crate::statement::read(bytes)
+    }
+}
+
+/// The statement inside a record's body, by the record's kind.
+pub(crate) fn certificate_in(body: &[u8]) -> Option<Certificate> {
+    Some(body)
+        .filter(|body| body.len() <= CERTIFICATE_BYTES_MAX)
+        .and_then(Certificate::decode)
+}
+
+pub(crate) fn revocation_in(body: &[u8]) -> Option<Revocation> {
+    Some(body)
+        .filter(|body| body.len() <= REVOCATION_BYTES_MAX)
+        .and_then(Revocation::decode)
+}

@@ -1,0 +1,222 @@
+//! What no longer counts.
+//!
+//! Does:      keeps every revocation for ever and works out which of them count. The result depends
+//!            on the set alone, not on the order in which it came: roots first, then operators that
+//!            no root revoked, then sites whose charter nobody above revoked.
+//! Does not:  forget.
+//! Bounds:    `REVOCATIONS_MAX`; one above is refused, counted and told.
+//! Trusts:    `Trust` for who is a root and what it vouches for.
+//! Start at:  `Revoked::weigh`.
+
+use super::trust::{Learned, Trust};
+use crate::charter::{Charter, CharterId};
+use crate::grant::{Grant, GrantId, GrantRight};
+use crate::revocation::{Authority, Revocation, Target};
+use protocol::peer::PublicKey;
+use protocol::{NodeId, SiteId};
+use std::collections::BTreeMap;
+
+/// Revocations of a cluster's whole life: nodes are revoked when they are stolen, not when they
+/// are switched off.
+pub const REVOCATIONS_MAX: usize = 2048;
+
+/// How far an authority reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Cluster,
+    Site(SiteId),
+}
+
+impl Scope {
+    fn covers(self, site: Option<SiteId>) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Site(own) => site == Some(own),
+        }
+    }
+}
+
+/// One revocation that counts.
+#[derive(Debug, Clone)]
+struct Rule {
+    scope: Scope,
+    since_s: Option<u64>,
+    spares: Vec<CharterId>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Revoked {
+    all: BTreeMap<[u8; 16], Revocation>,
+    rules: BTreeMap<Target, Vec<Rule>>,
+}
+
+impl Revoked {
+    /// Takes one in; call `weigh` when it was new.
+    pub fn learn(&mut self, revocation: &Revocation, trust: &Trust) -> Learned {
+        let id = revocation.id();
+        if self.all.contains_key(&id) {
+            return Learned::Known;
+        }
+        let rooted = match revocation.authority() {
+            Authority::Root(root) => trust.roots.contains(root),
+            Authority::Operator(grant) | Authority::Site(grant, _) => {
+                trust.roots.iter().any(|root| grant.is_endorsed_by(root))
+            }
+        };
+        if !rooted {
+            return Learned::Unrooted;
+        }
+        if !revocation.is_signed() || !is_within_authority(revocation) {
+            return Learned::Bad;
+        }
+        if self.all.len() >= REVOCATIONS_MAX {
+            return Learned::Full;
+        }
+        self.all.insert(id, revocation.clone());
+        Learned::New
+    }
+
+    /// Works out anew what counts.
+    pub fn weigh(&mut self, trust: &Trust) {
+        self.rules.clear();
+        let all: Vec<Revocation> = self.all.values().cloned().collect();
+        // A root that others follow is judged after those.
+        let mut roots = trust.roots.clone();
+        roots.sort_by_key(|root| {
+            let followers = trust.roots.iter().filter(|new| trust.follows(new, root));
+            (followers.count(), *root)
+        });
+        for root in &roots {
+            let by_root = all
+                .iter()
+                .filter(|one| one.authority() == &Authority::Root(*root));
+            for one in by_root {
+                let allowed = match one.fields().target {
+                    Target::Root(old) => trust.follows(root, &old),
+                    _ => true,
+                };
+                if allowed && !self.is_root_cut(root, one.fields().made_s) {
+                    self.add(one, Scope::Cluster);
+                }
+            }
+        }
+        for one in &all {
+            let Authority::Operator(grant) = one.authority() else {
+                continue;
+            };
+            let spares_operators = match one.fields().target {
+                Target::Grant(id) => trust
+                    .grants
+                    .get(&id)
+                    .is_none_or(|grant| !is_operator(grant)),
+                _ => true,
+            };
+            if spares_operators && self.may_still(grant, one.fields().made_s, trust) {
+                let scope = grant.site_id().map_or(Scope::Cluster, Scope::Site);
+                self.add(one, scope);
+            }
+        }
+        let above = Self {
+            all: BTreeMap::new(),
+            rules: self.rules.clone(),
+        };
+        for one in &all {
+            let Authority::Site(grant, charter) = one.authority() else {
+                continue;
+            };
+            let holds = above.root_of(grant, trust).is_some() && !above.is_charter(charter, grant);
+            if let Some(site) = grant.site_id().filter(|_| holds) {
+                self.add(one, Scope::Site(site));
+            }
+        }
+    }
+
+    fn add(&mut self, revocation: &Revocation, scope: Scope) {
+        let fields = revocation.fields();
+        self.rules.entry(fields.target).or_default().push(Rule {
+            scope,
+            since_s: fields.since_s,
+            spares: fields.spares.as_slice().to_vec(),
+        });
+    }
+
+    fn rules(&self, target: Target, site: Option<SiteId>) -> impl Iterator<Item = &Rule> {
+        let rules = self.rules.get(&target).map_or(&[][..], Vec::as_slice);
+        rules.iter().filter(move |rule| rule.scope.covers(site))
+    }
+
+    /// Whether what `root` wrote at `made_s` no longer counts.
+    fn is_root_cut(&self, root: &PublicKey, made_s: u64) -> bool {
+        self.rules(Target::Root(*root), None)
+            .any(|rule| rule.since_s.unwrap_or(0) <= made_s)
+    }
+
+    /// Whether an operator may still have written something at `made_s`.
+    fn may_still(&self, operator: &Grant, made_s: u64, trust: &Trust) -> bool {
+        let mut cut = self.rules(Target::Grant(operator.id()), operator.site_id());
+        self.root_of(operator, trust).is_some()
+            && !cut.any(|rule| rule.since_s.unwrap_or(0) <= made_s)
+    }
+
+    /// A root that vouches for this grant and may. The grant's signatures were checked before.
+    pub fn root_of(&self, grant: &Grant, trust: &Trust) -> Option<PublicKey> {
+        let made_s = grant.fields().made_s;
+        let mut roots = trust.roots.iter();
+        let may = |root: &&PublicKey| grant.names_root(root) && !self.is_root_cut(root, made_s);
+        roots.find(may).copied()
+    }
+
+    pub fn is_charter(&self, charter: &Charter, grant: &Grant) -> bool {
+        let (id, site) = (charter.id(), grant.site_id());
+        let mut by_grant = self.rules(Target::Grant(grant.id()), site);
+        self.rules(Target::Charter(id), site).next().is_some()
+            || by_grant.any(|rule| !rule.spares.contains(&id))
+    }
+
+    /// Whether this right lets nobody in any more.
+    pub fn is_grant(&self, grant: &Grant) -> bool {
+        let mut rules = self.rules(Target::Grant(grant.id()), grant.site_id());
+        rules.next().is_some()
+    }
+
+    /// Whether a node falls that came by this right at this time.
+    pub fn is_admitted_by(&self, grant: GrantId, admitted_s: u64, site: SiteId) -> bool {
+        self.rules(Target::Grant(grant), Some(site))
+            .any(|rule| rule.since_s.is_some_and(|since_s| since_s <= admitted_s))
+    }
+
+    pub fn is_node(&self, node: NodeId, site: SiteId) -> bool {
+        let mut rules = self.rules(Target::Node(node), Some(site));
+        rules.next().is_some()
+    }
+
+    /// Whether a certificate falls that this node issued at this time.
+    pub fn is_issuer(&self, admitter: NodeId, issued_s: u64, site: SiteId) -> bool {
+        self.rules(Target::Node(admitter), Some(site))
+            .any(|rule| rule.since_s.is_some_and(|since_s| since_s <= issued_s))
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
+        self.all.values()
+    }
+}
+
+const fn is_operator(grant: &Grant) -> bool {
+    matches!(grant.fields().right, GrantRight::Operator { .. })
+}
+
+/// Whether this kind of author may revoke this kind of thing at all.
+fn is_within_authority(revocation: &Revocation) -> bool {
+    let target = &revocation.fields().target;
+    match revocation.authority() {
+        Authority::Root(_) => true,
+        Authority::Operator(grant) => is_operator(grant) && !matches!(target, Target::Root(_)),
+        Authority::Site(grant, charter) => {
+            charter.is_from(grant) && matches!(target, Target::Node(_))
+        }
+    }
+}
