@@ -21,7 +21,7 @@ const COLUMNS_MAX: usize = 100;
 /// Rooms whose crates may hold unsafe code.
 const UNSAFE_ROOMS: [&str; 3] = ["kernel-host/sys", "vmm/machine", "netstack/netio"];
 /// Rooms that do no I/O, held to it by a `clippy.toml`.
-const CORES: [&str; 7] = [
+const CORES: &[&str] = &[
     "vmm/virtio",
     "netstack/netcore",
     "kernel-host/protocol",
@@ -29,6 +29,7 @@ const CORES: [&str; 7] = [
     "kernel-host/identity",
     "kernel-host/cloud",
     "kernel-host/api",
+    "kernel-host/sim",
 ];
 /// A module with fewer lines may say in one sentence what it is.
 const FULL_HEADER_FROM: usize = 150;

@@ -1,0 +1,256 @@
+//! Judges a run: what must never happen, and what must happen after all faults have ended.
+//!
+//! Does:      invariants at each note and each second; one view, equal replicas and answers to
+//!            users in the heal phase; names what was broken, when and where.
+//! Does not:  check escrow (I5): no service spends rights yet.
+//! Bounds:    `VIOLATIONS_MAX` violations are kept; the rest is counted.
+//! Trusts:    the world for what is true.
+//! Start at:  `judge`, then the table `INVARIANTS`.
+
+mod calendar;
+mod records;
+mod registers;
+mod views;
+
+use crate::history::{History, Work};
+use crate::machine::{Machine, Note};
+use crate::world::{Counts, Watch, World};
+use calendar::Calendar;
+use std::fmt;
+
+/// Violations that are kept: the first ones tell the cause.
+const VIOLATIONS_MAX: usize = 20;
+/// How often the whole world is looked at.
+const LOOK_US: u64 = 1_000_000;
+const LOOK: u64 = 1;
+/// What a node may use for all that the overlay keeps.
+const MEMORY_BYTES_MAX: usize = 8 << 20;
+/// When, after the heal, users' orders must be carried out again.
+const SERVICE_MS: u64 = 40_000;
+
+/// Each thing that is checked: its name in the research, and what it says.
+#[rustfmt::skip]
+pub const INVARIANTS: [(&str, &str); 17] = [
+    ("I1", "at most one running copy of a VM that may move; one that may not is never moved"),
+    ("I2", "epochs, versions and lives never fall"),
+    ("I3", "an acknowledged write of a register is never lost, and no two follow one value"),
+    ("I4", "no record without a good signature"),
+    ("I6", "what was deleted stays deleted"),
+    ("I7", "memory and traffic stay below their caps"),
+    ("I8", "a node in no fault is never called dead for more than 10 s"),
+    ("I11", "records of unknown kinds survive"),
+    ("I12", "no datagram is longer than every path carries"),
+    ("check", "a machine's own state is in order"),
+    ("L1", "one view after the heal"),
+    ("L4", "what was put into the table is found"),
+    ("L5", "every register answers when a majority is connected"),
+    ("L6", "opinions rest when nothing happens"),
+    ("L7", "all replicas are equal"),
+    ("L8", "a record can be made in every island"),
+    ("I10", "same history, same trace"),
+];
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub rule: &'static str,
+    pub at_ms: u64,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = INVARIANTS.iter().find(|(rule, _)| *rule == self.rule);
+        let said = said.map_or("", |(_, said)| said);
+        let (s, ms) = (self.at_ms / 1000, self.at_ms % 1000);
+        write!(f, "{} at {s}.{ms:03} s: {} ({said})", self.rule, self.what)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub more_violations: u64,
+    pub trace: u64,
+    pub counts: Counts,
+    /// From the heal to one view everywhere. `None`: never.
+    pub one_view_ms: Option<u64>,
+    /// Orders of users by how they ended.
+    pub done: u64,
+    pub refused: u64,
+    pub unsure: u64,
+    pub virtual_ms: u64,
+    pub memory_max: usize,
+}
+
+impl Outcome {
+    pub fn is_good(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// Limits that a history is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One view after the heal, at the latest.
+    pub one_view_ms: u64,
+    /// Changes of opinion per node in the last minute.
+    pub changes_per_minute: u64,
+    /// Whether records, registers and the table are looked at: a yardstick has none.
+    pub has_records: bool,
+}
+
+impl Limits {
+    pub const OVERLAY: Self = Self {
+        one_view_ms: 30_000,
+        changes_per_minute: 1,
+        has_records: true,
+    };
+}
+
+/// The judge of one run.
+#[derive(Debug)]
+pub struct Judge {
+    found: Found,
+    views: views::Views,
+    records: records::Records,
+    registers: registers::Registers,
+    limits: Limits,
+    heal_ms: u64,
+    end_ms: u64,
+    memory_max: usize,
+    served: bool,
+}
+
+/// Violations found so far.
+#[derive(Debug, Default)]
+pub struct Found {
+    list: Vec<Violation>,
+    more: u64,
+}
+
+impl Found {
+    pub fn add(&mut self, rule: &'static str, at_ms: u64, what: String) {
+        if self.list.len() < VIOLATIONS_MAX {
+            self.list.push(Violation { rule, at_ms, what });
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// Runs a history and judges it.
+pub fn judge<M: Machine>(history: &History, limits: Limits) -> Outcome {
+    let mut world = World::<M>::new(history);
+    let heal_ms = history.safety_ms;
+    let end_ms = history.safety_ms + history.heal_ms;
+    let mut judge = Judge {
+        found: Found::default(),
+        views: views::Views::new(Calendar::new(history), limits),
+        records: records::Records::default(),
+        registers: registers::Registers::default(),
+        limits,
+        heal_ms,
+        end_ms,
+        memory_max: 0,
+        served: false,
+    };
+    world.wake_at(LOOK_US, LOOK);
+    world.run(heal_ms * 1000, &mut judge);
+    world.heal();
+    judge.views.heal(world.now_ms());
+    world.run(end_ms * 1000, &mut judge);
+    judge.finish(&world)
+}
+
+impl Judge {
+    fn finish<M: Machine>(mut self, world: &World<M>) -> Outcome {
+        let found = &mut self.found;
+        self.views.finish(world, found);
+        if self.limits.has_records {
+            self.records.finish(world, found);
+            self.registers.finish(world, found);
+        }
+        if world.counts.oversized > 0 {
+            let what = format!("{} messages", world.counts.oversized);
+            found.add("I12", world.now_ms(), what);
+        }
+        let [done, refused, unsure] = self.registers.ended;
+        Outcome {
+            violations: self.found.list,
+            more_violations: self.found.more,
+            trace: world.trace,
+            counts: world.counts,
+            one_view_ms: self.views.one_view_ms,
+            done,
+            refused,
+            unsure,
+            virtual_ms: world.now_ms(),
+            memory_max: self.memory_max,
+        }
+    }
+
+    fn look<M: Machine>(&mut self, world: &mut World<M>) {
+        self.views.look(world, &mut self.found);
+        let now_ms = world.now_ms();
+        for host in &world.hosts {
+            let Some(machine) = &host.machine else {
+                continue;
+            };
+            machine.check();
+            let bytes = machine.memory_bytes();
+            self.memory_max = self.memory_max.max(bytes);
+            if bytes > MEMORY_BYTES_MAX {
+                let what = format!("host {} uses {bytes} bytes", host.place.host);
+                self.found.add("I7", now_ms, what);
+            }
+        }
+        if !self.limits.has_records {
+            return;
+        }
+        self.registers.look(world, &mut self.found);
+        if !self.served && now_ms >= self.heal_ms + SERVICE_MS {
+            self.served = true;
+            self.registers.serve_all(world);
+        }
+    }
+}
+
+impl<M: Machine> Watch<M> for Judge {
+    fn note(&mut self, world: &mut World<M>, host: u32, note: Note) {
+        match note {
+            Note::Opinion { of, opinion } => self.views.changed(world.now_ms(), of, opinion),
+            Note::Stored(record) => self.records.stored(world, host, &record, &mut self.found),
+            Note::Forgotten(key) => self.records.forgotten(host, &key),
+            Note::Reborn(life) => self.views.reborn(world, host, life, &mut self.found),
+            Note::Reply { ask, reply } => {
+                self.registers
+                    .reply(world, host, ask, reply, &mut self.found);
+            }
+            Note::Cloned => {}
+        }
+    }
+
+    fn wake(&mut self, world: &mut World<M>, tag: u64) {
+        if tag == LOOK {
+            self.look(world);
+            if world.now_ms() + LOOK_US / 1000 <= self.end_ms {
+                world.wake_at(world.now_us + LOOK_US, LOOK);
+            }
+        }
+    }
+
+    fn work(&mut self, world: &mut World<M>, work: &Work) {
+        if self.limits.has_records {
+            self.records.work(world, work, &mut self.found);
+            self.registers.work(world, work);
+        }
+    }
+
+    fn power(&mut self, world: &mut World<M>, host: u32, on: bool) {
+        self.views.power(world, host, on);
+        self.records.power(host);
+        self.registers.power(host);
+    }
+}

@@ -1,0 +1,269 @@
+//! Records of VMs and of unknown kinds: I2, I4, I6, I11, L7 and L8.
+//!
+//! Does:      performs users' orders about VMs, remembers them, and compares what nodes store.
+//! Does not:  look into bodies.
+//! Bounds:    what a history orders.
+//! Trusts:    the world for who runs.
+//! Start at:  `Records::work`, `Records::finish`.
+
+use super::Found;
+use crate::history::Work;
+use crate::ids::{mix, stamp};
+use crate::machine::{Ask, Machine};
+use crate::world::{World, at};
+use protocol::NodeId;
+use protocol::peer::{Realm, Record, RecordKey, RecordKind, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A kind that nobody knows: it must be kept and passed on.
+const STRANGE: RecordKind = RecordKind(60_007);
+
+/// A VM that was ordered.
+#[derive(Debug)]
+struct Vm {
+    key: RecordKey,
+    owner: NodeId,
+    host: u32,
+    epoch: u64,
+    is_deleted: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Records {
+    vms: BTreeMap<u32, Vm>,
+    strange: Vec<(RecordKey, Vec<u8>, NodeId)>,
+    /// What each host has stored last since its start.
+    versions: BTreeMap<(u32, RecordKey), Version>,
+    /// Hosts that have seen a tombstone since their start.
+    ended: BTreeSet<(u32, RecordKey)>,
+}
+
+fn subject(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&mix(number).to_be_bytes());
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+impl Records {
+    pub fn work<M: Machine>(&mut self, world: &mut World<M>, work: &Work, found: &mut Found) {
+        match *work {
+            Work::Create { host, vm } => self.create(world, host, vm, found),
+            Work::Change { vm } => self.change(world, vm, false, found),
+            Work::Delete { vm } => self.change(world, vm, true, found),
+            Work::Strange { host } => self.strange(world, host, STRANGE, 90, found),
+            Work::Large { host, bytes } => {
+                self.strange(
+                    world,
+                    host,
+                    STRANGE,
+                    usize::try_from(bytes).unwrap_or(0),
+                    found,
+                );
+            }
+            Work::Poison { host, kind } => {
+                self.strange(world, host, RecordKind(kind), 37, found);
+            }
+            Work::Fill {
+                host,
+                first_vm,
+                count,
+            } => {
+                (first_vm..first_vm + count).for_each(|vm| self.create(world, host, vm, found));
+            }
+            Work::Empty { first_vm, count } => {
+                (first_vm..first_vm + count).for_each(|vm| self.change(world, vm, true, found));
+            }
+            _ => {}
+        }
+    }
+
+    fn create<M: Machine>(&mut self, world: &mut World<M>, host: u32, vm: u32, found: &mut Found) {
+        let Some(place) = world.hosts.get(at(host)).filter(|place| place.is_up()) else {
+            return;
+        };
+        let key = RecordKey {
+            realm: Realm::Site(place.site_id),
+            kind: RecordKind::VM,
+            subject: subject(u64::from(vm) + 1),
+        };
+        let created = Vm {
+            key,
+            owner: place.id,
+            host,
+            epoch: 1,
+            is_deleted: false,
+        };
+        if publish(world, &created, vec![1; 120], found) {
+            self.vms.insert(vm, created);
+        }
+    }
+
+    /// The owner writes a new state, or deletes the VM.
+    fn change<M: Machine>(&mut self, world: &mut World<M>, vm: u32, ends: bool, found: &mut Found) {
+        let Some(vm) = self.vms.get_mut(&vm) else {
+            return;
+        };
+        let owner_runs =
+            world.hosts[at(vm.host)].is_up() && world.hosts[at(vm.host)].id == vm.owner;
+        // Its host must have its records back before it may speak about them.
+        let knows = world
+            .machine(vm.host)
+            .is_some_and(|machine| machine.record(&vm.key).is_some());
+        if !owner_runs || !knows || vm.is_deleted {
+            return;
+        }
+        let was_deleted = std::mem::replace(&mut vm.is_deleted, ends);
+        if !publish(world, vm, vec![2; 150], found) {
+            vm.is_deleted = was_deleted;
+        }
+    }
+
+    fn strange<M: Machine>(
+        &mut self,
+        world: &mut World<M>,
+        host: u32,
+        kind: RecordKind,
+        bytes: usize,
+        found: &mut Found,
+    ) {
+        let Some(place) = world.hosts.get(at(host)).filter(|place| place.is_up()) else {
+            return;
+        };
+        let number = self.strange.len() as u64;
+        let key = RecordKey {
+            realm: Realm::Cluster,
+            kind,
+            subject: subject(number + 1_000_000),
+        };
+        let thing = Vm {
+            key,
+            owner: place.id,
+            host,
+            epoch: 1,
+            is_deleted: false,
+        };
+        let body = vec![u8::try_from(number % 251).unwrap_or(0); bytes];
+        let author = place.id;
+        if publish(world, &thing, body.clone(), found) {
+            self.strange.push((key, body, author));
+        }
+    }
+
+    pub fn stored<M: Machine>(
+        &mut self,
+        world: &World<M>,
+        host: u32,
+        record: &Record,
+        found: &mut Found,
+    ) {
+        let now_ms = world.now_ms();
+        let before = self.versions.insert((host, record.key), record.version);
+        if let Some(before) = before.filter(|before| *before > record.version) {
+            let what = format!(
+                "host {host} replaced {before:?} of {:?} by {:?}",
+                record.key, record.version
+            );
+            found.add("I2", now_ms, what);
+        }
+        if record.ended {
+            self.ended.insert((host, record.key));
+        } else if self.ended.contains(&(host, record.key)) {
+            let what = format!("host {host} has {:?} again", record.key);
+            found.add("I6", now_ms, what);
+        }
+        if record.signature == stamp(record.author, b"forged") {
+            let what = format!("host {host} took a forged record by {}", record.author);
+            found.add("I4", now_ms, what);
+        }
+    }
+
+    /// A tombstone was dropped because everybody had it: from now on the thing must never return.
+    pub fn forgotten(&mut self, host: u32, key: &RecordKey) {
+        self.versions.remove(&(host, *key));
+    }
+
+    pub fn power(&mut self, host: u32) {
+        self.versions.retain(|(other, _), _| *other != host);
+        self.ended.retain(|(other, _)| *other != host);
+    }
+
+    pub fn finish<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {
+        let now_ms = world.now_ms();
+        for host in world.hosts.iter().filter(|host| host.is_up()) {
+            let Some(machine) = &host.machine else {
+                continue;
+            };
+            for vm in self.vms.values().filter(|vm| vm.is_deleted) {
+                if machine.record(&vm.key).is_some_and(|record| !record.ended) {
+                    let what = format!("host {} still shows {:?}", host.place.host, vm.key);
+                    found.add("I6", now_ms, what);
+                }
+            }
+        }
+        self.equal_replicas(world, found);
+    }
+
+    fn equal_replicas<M: Machine>(&self, world: &World<M>, found: &mut Found) {
+        let now_ms = world.now_ms();
+        let mut digests: BTreeMap<Realm, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
+        for host in &world.hosts {
+            let Some(machine) = &host.machine else {
+                continue;
+            };
+            for realm in [Realm::Cluster, Realm::Site(host.site_id)] {
+                let holders = digests.entry(realm).or_default();
+                let digest = machine.records_digest(realm);
+                holders.entry(digest).or_default().push(host.place.host);
+            }
+        }
+        for (realm, holders) in digests.iter().filter(|(_, holders)| holders.len() > 1) {
+            let groups: Vec<&Vec<u32>> = holders.values().collect();
+            found.add(
+                "L7",
+                now_ms,
+                format!("{realm:?} differs between hosts {groups:?}"),
+            );
+        }
+        for (key, body, author) in &self.strange {
+            // Only if its author lived long enough to tell anyone.
+            let holds = |machine: &M| {
+                machine
+                    .record(key)
+                    .is_some_and(|record| record.body == *body)
+            };
+            let author_runs = world
+                .hosts
+                .iter()
+                .any(|host| host.is_up() && host.id == *author);
+            let running = world.hosts.iter().filter_map(|host| host.machine.as_ref());
+            let have = running.clone().filter(|machine| holds(machine)).count();
+            let all = running.count();
+            if have < all && (author_runs || have > 0) {
+                let what = format!("{have} of {all} nodes hold {key:?}");
+                found.add("I11", now_ms, what);
+            }
+        }
+    }
+}
+
+/// Publishes a record of a VM. `false`: its host does not work now.
+fn publish<M: Machine>(world: &mut World<M>, vm: &Vm, body: Vec<u8>, found: &mut Found) -> bool {
+    let ask = Ask::Publish {
+        key: vm.key,
+        epoch: vm.epoch,
+        ended: vm.is_deleted,
+        body,
+    };
+    if !world.ask(vm.host, 0, &ask) {
+        return false;
+    }
+    let has = world
+        .machine(vm.host)
+        .and_then(|machine| machine.record(&vm.key));
+    if has.is_none_or(|record| record.ended != vm.is_deleted) {
+        let what = format!("host {} could not write {:?}", vm.host, vm.key);
+        found.add("L8", world.now_ms(), what);
+    }
+    true
+}

@@ -1,0 +1,155 @@
+//! What can live on a host of the world.
+//!
+//! Does:      one small face for the overlay, for one part of it alone, and for others' programs
+//!            that serve as yardstick.
+//! Does not:  know the world: it is told, and it answers.
+//! Bounds:    none of its own.
+//! Trusts:    each machine to be deterministic.
+//! Start at:  `Machine`.
+
+use overlay::Save;
+use protocol::peer::{Channel, Contact, Life, Record, RecordKey};
+use protocol::{Moment, Name, NodeId};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// What a host's disk holds: what was saved, by key.
+pub type Disk = BTreeMap<String, Vec<u8>>;
+
+/// What a machine is when it starts.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    pub me: Contact,
+    pub site_name: Name,
+    pub life: Life,
+    pub seed: u64,
+    pub disk: &'a Disk,
+    /// How many nodes there will be, for those that must know.
+    pub nodes: u32,
+}
+
+/// What one node thinks of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Opinion {
+    Unknown,
+    Alive,
+    Suspect,
+    Dead,
+    Left,
+}
+
+impl Opinion {
+    /// Whether the other counts as there.
+    pub const fn is_there(self) -> bool {
+        matches!(self, Self::Alive | Self::Suspect)
+    }
+}
+
+/// What a person or a service asks of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A record of this node's own; a tombstone if `ended`.
+    Publish {
+        key: RecordKey,
+        epoch: u64,
+        ended: bool,
+        body: Vec<u8>,
+    },
+    /// Compare and swap a register of the site: `expect` is the value it must hold now.
+    Swap {
+        register: [u8; 16],
+        expect: Option<Vec<u8>>,
+        value: Vec<u8>,
+    },
+    /// Reads a register with a majority.
+    Read { register: [u8; 16] },
+    /// Puts a value into the cluster's table.
+    Put { key: [u8; 16], value: Vec<u8> },
+    /// Finds a value in the cluster's table.
+    Find { key: [u8; 16] },
+    /// Says goodbye.
+    Leave,
+}
+
+/// How an `Ask` ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Done,
+    /// The value of a register or a table's entry, now.
+    Value(Option<Vec<u8>>),
+    /// The register held another value.
+    Conflict(Option<Vec<u8>>),
+    /// It may or may not have happened.
+    Unsure,
+    /// It did not happen.
+    Refused,
+}
+
+/// What a machine has found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// It changed its mind about a node.
+    Opinion {
+        of: NodeId,
+        opinion: Opinion,
+    },
+    /// Another node runs with its key.
+    Cloned,
+    /// Its own life number rose.
+    Reborn(Life),
+    /// It took in a record that is newer than what it had.
+    Stored(Box<Record>),
+    /// It forgot a record for good.
+    Forgotten(RecordKey),
+    Reply {
+        ask: u64,
+        reply: Reply,
+    },
+}
+
+/// What a machine wants done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    Send {
+        to: NodeId,
+        address: SocketAddr,
+        channel: Channel,
+        bytes: Vec<u8>,
+    },
+    /// Must be on disk before later messages leave.
+    Save(Save),
+    Note(Note),
+}
+
+/// A program without I/O that runs on a host.
+pub trait Machine: Sized + fmt::Debug {
+    /// Whether each change of opinion is told as a `Note`; otherwise far ones are asked for.
+    const TELLS_ALL: bool;
+
+    fn start(now: Moment, birth: Birth<'_>) -> Self;
+    /// A message, from a node that its session proved.
+    fn receive(&mut self, now: Moment, from: Contact, channel: Channel, bytes: &[u8]);
+    /// A stream to `peer` could not be made, or broke.
+    fn unreachable(&mut self, now: Moment, peer: NodeId, channel: Channel);
+    /// Discovery has found a node.
+    fn contact(&mut self, now: Moment, contact: Contact);
+    fn ask(&mut self, now: Moment, ask: u64, what: &Ask);
+    fn timeout(&mut self, now: Moment);
+    /// When `timeout` is due, in milliseconds since its start.
+    fn next_timeout(&self) -> Option<u64>;
+    fn poll(&mut self) -> Option<Wish>;
+
+    /// What it thinks of another node.
+    fn opinion(&self, of: NodeId) -> Opinion;
+    /// Others that it thinks are there.
+    fn others_there(&self) -> usize;
+    fn record(&self, key: &RecordKey) -> Option<&Record>;
+    /// A number that is equal on two nodes exactly if they hold the same records of a realm.
+    fn records_digest(&self, realm: protocol::peer::Realm) -> u64;
+    fn memory_bytes(&self) -> usize;
+    /// Records that came by broadcast so far, new or not.
+    fn payloads_received(&self) -> u64;
+    /// Panics if its own state is broken.
+    fn check(&self);
+}
