@@ -12,8 +12,9 @@ use crate::chain::Chain;
 use crate::desk::Desk;
 use crate::publication::{GrantUse, Publication, RightBody};
 use crate::request::{self, Applicant};
-use crate::ring::{Founder, Standing};
+use crate::ring::{Founder, Keys, Standing};
 use crate::secret::Seed;
+use crate::token::Token;
 use netcore::dice::Dice;
 use protocol::peer::admission::{AdmissionMessage, ApprovalCode, Refusal};
 use protocol::{Moment, NodeId};
@@ -140,7 +141,18 @@ pub struct Joiner {
 
 impl Joiner {
     /// `seed` spreads retries; `charter` is the secret of the site's charter should we found it.
-    pub fn new(now: Moment, applicant: Applicant, seed: u64, charter: Seed) -> Self {
+    /// `keys` learns how the token's root follows an older one, which the site may still have.
+    pub fn new(
+        now: Moment,
+        keys: &mut Keys,
+        applicant: Applicant,
+        seed: u64,
+        charter: Seed,
+    ) -> Self {
+        let token = applicant.token.as_ref();
+        if let Some(succession) = token.and_then(Token::succession) {
+            keys.learn_right(&RightBody::Succession(succession.clone()));
+        }
         let mut dice = Dice::new(seed);
         let founds = applicant
             .token

@@ -5,8 +5,9 @@ mod world;
 
 use identity::admitter::{AdmitEvent, Approval, JOINS_BURST, PENDING_MAX};
 use identity::grant::{Grant, GrantFields, GrantRight, Listed};
-use identity::joiner::{FOUND_AFTER_MS, JoinState};
+use identity::joiner::{FOUND_AFTER_MS, JoinOutput, JoinState, Joiner};
 use identity::publication::RightBody;
+use identity::request::Applicant;
 use identity::ring::{News, Standing};
 use identity::token::Token;
 use protocol::NodeId;
@@ -175,7 +176,7 @@ fn a_request_works_at_the_asked_node_only() {
     world.with(stranger, |desk, _, joiner| {
         joiner.as_mut().unwrap().handle_timeout(desk);
         while let Some(output) = joiner.as_mut().unwrap().poll_output() {
-            if let identity::joiner::JoinOutput::Send { message, .. } = output {
+            if let JoinOutput::Send { message, .. } = output {
                 request = Some(*message);
             }
         }
@@ -375,7 +376,7 @@ fn five_thousand_joins_in_a_minute_stay_small() {
     for number in 0..5_000_u64 {
         // A stranger without a world of its own: only its first letter.
         let us = world.keys(door).me();
-        let applicant = identity::request::Applicant {
+        let applicant = Applicant {
             site: name("lyon"),
             name: name("storm"),
             machine: machine(10_000 + number),
@@ -407,12 +408,7 @@ fn five_thousand_joins_in_a_minute_stay_small() {
 }
 
 /// The first letter of a stranger to `us`.
-fn letter(
-    applicant: &identity::request::Applicant,
-    number: u64,
-    us: NodeId,
-    world: &mut World,
-) -> AdmissionMessage {
+fn letter(applicant: &Applicant, number: u64, us: NodeId, world: &mut World) -> AdmissionMessage {
     use identity::desk::{Desk, Sight};
     #[derive(Debug)]
     struct Blind;
@@ -427,8 +423,8 @@ fn letter(
     let roots = [world.root.public()];
     let mut keys = identity::ring::Keys::new(secret(number), &applicant.site, &roots);
     let now = world.now;
-    let mut joiner =
-        identity::joiner::Joiner::new(now, applicant.clone(), number, secret(number).seed());
+    let charter = secret(number).seed();
+    let mut joiner = Joiner::new(now, &mut keys, applicant.clone(), number, charter);
     let mut desk = Desk {
         now,
         keys: &mut keys,
@@ -438,7 +434,7 @@ fn letter(
     joiner.handle_peer(&desk, us, Standing::Certified(site));
     joiner.handle_timeout(&mut desk);
     while let Some(output) = joiner.poll_output() {
-        if let identity::joiner::JoinOutput::Send { message, .. } = output {
+        if let JoinOutput::Send { message, .. } = output {
             return *message;
         }
     }

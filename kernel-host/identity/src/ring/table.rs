@@ -166,3 +166,84 @@ impl Table {
         self.entries.len() * (entry + 48) + self.successors.len() * 48
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1000;
+
+    fn id(number: usize) -> NodeId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn entry(machine: usize, expires_s: u64, replaces: Option<NodeId>) -> Entry {
+        Entry {
+            key: PublicKey([0; 32]),
+            session: SessionKey([0; 32]),
+            site: SiteId::from_bytes([0; 16]),
+            machine: MachineId(id(machine).bytes()),
+            admitted_s: 0,
+            issued_s: 0,
+            expires_s,
+            grant: None,
+            charter: CharterId([0; 16]),
+            replaces,
+            admitter: id(0),
+            digest: [0; 16],
+            revoked: false,
+        }
+    }
+
+    #[test]
+    fn a_full_table_drops_the_replaced_then_the_ended_and_never_one_that_holds() {
+        let mut table = Table::default();
+        for number in 0..CERTIFICATES_MAX - 1 {
+            let expires_s = if number < 2 {
+                10 + number as u64
+            } else {
+                NOW_S
+            };
+            assert!(table.insert(id(number), entry(number, expires_s, None), NOW_S));
+        }
+        // Machine 7 boots without a disk: its new node replaces the old one.
+        let fresh = |number| id(CERTIFICATES_MAX + number);
+        assert!(table.insert(fresh(0), entry(7, NOW_S, Some(id(7))), NOW_S));
+        assert_eq!(table.successor(id(7)), Some(fresh(0)));
+        assert!(table.insert(fresh(1), entry(90_001, NOW_S, None), NOW_S));
+        assert!(table.find(id(7)).is_none(), "the replaced one made room");
+        for (number, gone) in [(2, 0), (3, 1)] {
+            assert!(table.insert(fresh(number), entry(90_000 + number, NOW_S, None), NOW_S));
+            assert!(
+                table.find(id(gone)).is_none(),
+                "then the one that ended first"
+            );
+        }
+        assert!(
+            !table.insert(fresh(4), entry(90_004, NOW_S, None), NOW_S),
+            "then none"
+        );
+        assert!(
+            table.insert(id(8), entry(8, NOW_S + 9, None), NOW_S),
+            "renewal needs no room"
+        );
+        assert_eq!(table.len(), CERTIFICATES_MAX);
+        assert_eq!(table.machines.len(), CERTIFICATES_MAX);
+        let bytes = table.memory_bytes();
+        assert!(bytes < 5 << 20, "{bytes} bytes");
+    }
+
+    #[test]
+    fn only_the_same_machine_replaces_a_node() {
+        let mut table = Table::default();
+        table.insert(id(1), entry(1, NOW_S, None), NOW_S);
+        table.insert(id(2), entry(2, NOW_S, Some(id(1))), NOW_S);
+        assert_eq!(table.successor(id(1)), None, "another machine");
+        table.insert(id(3), entry(1, NOW_S, Some(id(1))), NOW_S);
+        assert_eq!(table.successor(id(1)), Some(id(3)));
+        let nodes: Vec<NodeId> = table.nodes_of(MachineId(id(1).bytes())).collect();
+        assert_eq!(nodes, [id(1), id(3)]);
+    }
+}

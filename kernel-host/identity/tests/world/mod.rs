@@ -204,7 +204,7 @@ impl World {
         token: Option<Token>,
         roots: &[PublicKey],
     ) -> NodeId {
-        let keys = Keys::new(secret(number), &name(site), roots);
+        let mut keys = Keys::new(secret(number), &name(site), roots);
         let node = keys.me();
         let applicant = Applicant {
             site: name(site),
@@ -213,7 +213,7 @@ impl World {
             token,
         };
         let charter = secret(1_000_000 + number).seed();
-        let joiner = Joiner::new(self.now, applicant, number, charter);
+        let joiner = Joiner::new(self.now, &mut keys, applicant, number, charter);
         self.nodes.insert(
             node,
             Node {
