@@ -17,6 +17,7 @@ pub mod history;
 pub mod ids;
 pub mod machine;
 pub mod measure;
+pub mod ordeal;
 pub mod progress;
 pub mod report;
 pub mod scenarios;

@@ -23,6 +23,9 @@ const VIOLATIONS_MAX: usize = 20;
 /// How often the whole world is looked at.
 const LOOK_US: u64 = 1_000_000;
 const LOOK: u64 = 1;
+/// What a node may send, over `TRAFFIC_LOOKS` looks.
+const BYTES_PER_LOOK_MAX: u64 = 64 << 10;
+const TRAFFIC_LOOKS: u64 = 10;
 /// What a node may use for all that the overlay keeps.
 const MEMORY_BYTES_MAX: usize = 8 << 20;
 /// When, after the heal, users' orders must be carried out again.
@@ -120,6 +123,9 @@ pub struct Judge {
     heal_ms: u64,
     end_ms: u64,
     memory_max: usize,
+    /// What each host had sent, some looks ago.
+    sent: Vec<u64>,
+    looks: u64,
     served: bool,
 }
 
@@ -154,6 +160,8 @@ pub fn judge<M: Machine>(history: &History, limits: Limits) -> Outcome {
         heal_ms,
         end_ms,
         memory_max: 0,
+        sent: Vec::new(),
+        looks: 0,
         served: false,
     };
     world.wake_at(LOOK_US, LOOK);
@@ -193,6 +201,10 @@ impl Judge {
 
     fn look<M: Machine>(&mut self, world: &mut World<M>) {
         self.views.look(world, &mut self.found);
+        self.looks += 1;
+        if self.looks.is_multiple_of(TRAFFIC_LOOKS) {
+            self.traffic(world);
+        }
         let now_ms = world.now_ms();
         for host in &world.hosts {
             let Some(machine) = &host.machine else {
@@ -214,6 +226,24 @@ impl Judge {
             self.served = true;
             self.registers.serve_all(world);
         }
+    }
+}
+
+impl Judge {
+    fn traffic<M: Machine>(&mut self, world: &World<M>) {
+        let sent: Vec<u64> = world
+            .hosts
+            .iter()
+            .map(|host| host.traffic.bytes_out)
+            .collect();
+        for (host, (now, before)) in (0_u32..).zip(sent.iter().zip(&self.sent)) {
+            let rate = (now - before) / TRAFFIC_LOOKS;
+            if rate > BYTES_PER_LOOK_MAX {
+                let what = format!("host {host} sent {rate} bytes in each of {TRAFFIC_LOOKS} s");
+                self.found.add("I7", world.now_ms(), what);
+            }
+        }
+        self.sent = sent;
     }
 }
 

@@ -97,7 +97,10 @@ impl<M: Machine> World<M> {
             | Deed::Leave { host } => *host < hosts && self.hosts[at(*host)].is_up(),
             Deed::Join { host } => *host < hosts,
             Deed::Move { host, address } => *host < hosts && at(*address) < 2 * at(hosts),
-            Deed::Clone { of, onto, .. } => *of < hosts && *onto < hosts && of != onto,
+            Deed::Clone { of, onto, .. } => {
+                let has_key = |host: u32| host < hosts && self.hosts[at(host)].has_disk;
+                has_key(*of) && *onto < hosts && of != onto
+            }
             Deed::Disturb { .. } | Deed::Work(_) => true,
         }
     }
@@ -112,7 +115,7 @@ impl<M: Machine> World<M> {
                 self.network.remove_rule(index);
                 self.network.remove_rule(index | SECOND_RULE);
             }
-            Deed::Clone { onto, .. } => self.end_clone(onto),
+            Deed::Clone { onto, .. } if !self.is_healed => self.end_clone(onto),
             Deed::Leave { host } => self.cut_power(host),
             _ => {}
         }
