@@ -41,7 +41,7 @@ enum Answers {
 }
 
 /// Every command, how to call it, and what it answers, in an order that works on one node.
-/// `{}` is a fresh name, `K` a kernel file.
+/// `{}` is a fresh name, `K` a kernel file, `D` a folder, `T` a token.
 const CALLS: &[(&str, &str, Answers)] = &[
     ("vm create", "vm create {} --image img --wait", Answers::Vm),
     ("vm list", "vm list", Answers::Vms),
@@ -59,11 +59,30 @@ const CALLS: &[(&str, &str, Answers)] = &[
     ("node show", "node show", Answers::Node),
     ("wait vm", "wait vm keep --for running", Answers::Vm),
     ("wait node", "wait node", Answers::Node),
+    (
+        "cluster init",
+        "cluster init --name demo --out D/keys",
+        Answers::Raw,
+    ),
+    (
+        "cluster show",
+        "cluster show D/keys/cluster.toml",
+        Answers::Raw,
+    ),
+    (
+        "token create",
+        "token create --key D/keys/cluster.key --site lyon",
+        Answers::Raw,
+    ),
+    ("token show", "token show T", Answers::Raw),
     ("completion", "completion bash", Answers::Raw),
     ("node reboot", "node reboot --yes --wait", Answers::Node),
     ("node poweroff", "node poweroff --yes --wait", Answers::Node),
     ("vmm run", "", Answers::Raw), // answered by the monitor, not here
 ];
+
+/// A token that some cluster made once.
+const TOKEN: &str = include_str!("../../identity/tests/golden/token.v1");
 
 #[test]
 fn every_command_is_in_the_walk() {
@@ -104,6 +123,8 @@ fn every_command_speaks_every_format() {
         for (name, line, answers) in CALLS.iter().filter(|(_, line, _)| !line.is_empty()) {
             let line = line
                 .replace("{}", "fresh")
+                .replace(" D/", &format!(" {}/", folder.path().display()))
+                .replace(" T", &format!(" {TOKEN}"))
                 .replace(" K", &format!(" {}", kernel.display()));
             let line = format!("{at} {line} -o {format}");
             let ran = luc(&line);

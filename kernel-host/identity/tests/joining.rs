@@ -272,6 +272,10 @@ fn a_counted_token_lets_in_as_many_machines_as_it_says_and_reboots_are_free() {
         number: 970,
         ..TokenWish::founding("lyon")
     };
+    let wish = TokenWish {
+        expires_s: Some(NOW_S + DAY_S),
+        ..wish
+    };
     let token = wish.by(&world.root, NOW_S);
     let mut joined: Vec<NodeId> = (50..53)
         .map(|n| world.boot(n, "lyon", Some(token.clone())))
@@ -298,6 +302,8 @@ fn a_counted_token_lets_in_as_many_machines_as_it_says_and_reboots_are_free() {
         "as long as its old self is not known to be dead"
     );
     world.cut_power(old);
+    world.advance(2 * DAY_S * 1000);
+    // The token ended meanwhile, for machines that never came.
     world.run(70_000, 500);
     assert!(world.keys(again).is_member(), "{:?}", world.state(again));
     for node in world.on() {

@@ -1,10 +1,18 @@
 //! Each command: ask the node, show the answer.
 //!
+//! Does:      picks the command; gives it the node to ask, and a way to show and to wait.
+//! Does not:  decide how things look (`render`) or how long a wait is (`wait`).
+//! Bounds:    `CALL_TIMEOUT_MIN` and `client::CALL_TIMEOUT` for one call.
+//! Trusts:    the node for facts.
 //! Start at:  `run`.
 
+mod cluster;
 mod image;
 mod node;
+mod token;
 mod vm;
+
+pub(crate) use token::parse_lifetime;
 
 use crate::{
     Done, Streams,
@@ -37,6 +45,8 @@ pub(crate) fn run(arguments: &Arguments, streams: &mut Streams) -> Done {
             render::put(&String::from_utf8_lossy(&script), streams)?;
             Ok(exit::DONE)
         }
+        Noun::Cluster { verb } => cluster::run(verb, common, streams),
+        Noun::Token { verb } => token::run(verb, common, streams),
         Noun::Vmm {
             verb: VmmVerb::Run(_),
         } => Err(usage(

@@ -52,7 +52,8 @@ impl Uses {
         used < count as usize || self.knows(grant, machine)
     }
 
-    fn knows(&self, grant: GrantId, machine: MachineId) -> bool {
+    /// Whether this machine came by this token before.
+    pub fn knows(&self, grant: GrantId, machine: MachineId) -> bool {
         let machines = self.by_grant.get(&grant);
         machines.is_some_and(|machines| machines.contains_key(&machine))
     }
