@@ -7,7 +7,7 @@
 //! Trusts:    machines to name any address; those of nobody are lost.
 //! Start at:  `World::send`, `World::arrive`.
 
-use super::network::{self, Fate};
+use super::network::{self, Fate, Place};
 use super::{FLIGHT_MAX, Packet, What, World, at, host};
 use crate::ids;
 use crate::machine::Machine;
@@ -18,6 +18,10 @@ use protocol::peer::{Channel, Contact};
 const STREAM_PATIENCE_US: u64 = 3_000_000;
 /// A peer that does not answer under an old session gets a new handshake after this.
 const SESSION_STALE_US: u64 = 3_000_000;
+
+/// In a world of so many hosts, sessions of hosts that are up for this long are not looked up.
+const CROWD: usize = 500;
+const STEADY_US: u64 = 20_000_000;
 
 impl<M: Machine> World<M> {
     pub(super) fn send(
@@ -50,6 +54,7 @@ impl<M: Machine> World<M> {
             from: host,
             from_boot: from.boot,
             from_id: from.id,
+            from_address: from.address,
             to: receiver,
             to_id,
             to_boot: 0,
@@ -63,20 +68,25 @@ impl<M: Machine> World<M> {
         }
     }
 
+    fn place(&self, host: u32) -> Option<Place> {
+        let site = self.glances.get(at(host))?.site;
+        Some(Place { host, site })
+    }
+
     /// What a session adds: the time of a handshake. `None`: the peer does not know it any more.
-    fn session_us(&mut self, packet: &mut Packet) -> Option<u64> {
+    fn session_us(&mut self, packet: &mut Packet, trip_us: u64) -> Option<u64> {
         let now_us = self.now_us;
-        let boot = self.hosts.get(at(packet.to))?.boot;
-        let (from, to) = (
-            self.hosts[at(packet.from)].place,
-            self.hosts[at(packet.to)].place,
-        );
+        let [from, to] = [packet.from, packet.to].map(|host| self.glances[at(host)]);
+        packet.to_boot = to.boot;
+        let steady_us = from.booted_us.max(to.booted_us) + STEADY_US;
+        if self.glances.len() >= CROWD && now_us > steady_us {
+            return Some(0);
+        }
         let fresh = host::Session {
-            boot,
+            boot: to.boot,
             stale_us: None,
             stream_us: 0,
         };
-        packet.to_boot = boot;
         let sessions = &mut self.hosts[at(packet.from)].sessions;
         let Some(session) = sessions.get_mut(&packet.to) else {
             sessions.insert(packet.to, fresh);
@@ -85,29 +95,28 @@ impl<M: Machine> World<M> {
                 ..fresh
             };
             self.hosts[at(packet.to)].sessions.insert(packet.from, back);
-            return Some(2 * self.network.distance_us(from.site, to.site));
+            return Some(2 * trip_us);
         };
-        if session.boot == boot {
+        if session.boot == to.boot {
             return Some(0);
         }
         let since = *session.stale_us.get_or_insert(now_us);
         if now_us >= since + SESSION_STALE_US {
             *session = fresh;
-            return Some(2 * self.network.distance_us(from.site, to.site));
+            return Some(2 * trip_us);
         }
         None
     }
 
     fn send_datagram(&mut self, mut packet: Packet, wire: u64) {
-        let Some(receiver) = self.hosts.get(at(packet.to)) else {
+        let (Some(from), Some(to)) = (self.place(packet.from), self.place(packet.to)) else {
             self.counts.lost += 1;
             return;
         };
-        let sender = &self.hosts[at(packet.from)];
-        let queued_us = sender.line_free_us - self.now_us;
-        let (from, to) = (sender.place, receiver.place);
+        let queued_us = self.hosts[at(packet.from)].line_free_us - self.now_us;
         let fate = self.network.datagram(from, to, wire, queued_us);
-        let Some(handshake_us) = self.session_us(&mut packet) else {
+        let trip_us = self.network.distance_us(from.site, to.site);
+        let Some(handshake_us) = self.session_us(&mut packet, trip_us) else {
             self.counts.lost += 1;
             return;
         };
@@ -128,8 +137,8 @@ impl<M: Machine> World<M> {
     }
 
     fn send_stream(&mut self, mut packet: Packet, wire: u64) {
-        let (from, now_us) = (self.hosts[at(packet.from)].place, self.now_us);
-        let Some(to) = self.hosts.get(at(packet.to)).map(|host| host.place) else {
+        let now_us = self.now_us;
+        let (Some(from), Some(to)) = (self.place(packet.from), self.place(packet.to)) else {
             self.launch(packet, now_us + STREAM_PATIENCE_US, true);
             return;
         };
@@ -141,15 +150,17 @@ impl<M: Machine> World<M> {
             return;
         };
         // A stream whose peer has rebooted is reset by it: a new one is made at once.
-        let extra_us = self.session_us(&mut packet).unwrap_or_else(|| {
-            packet.to_boot = self.hosts[at(packet.to)].boot;
-            4 * self.network.distance_us(from.site, to.site)
-        });
+        let trip_us = self.network.distance_us(from.site, to.site);
+        let extra_us = self.session_us(&mut packet, trip_us).unwrap_or(4 * trip_us);
         let mut arrive_us = now_us + queued_us + travel_us + extra_us;
-        if let Some(session) = self.hosts[at(packet.from)].sessions.get_mut(&packet.to) {
-            arrive_us = arrive_us.max(session.stream_us + 1);
-            session.stream_us = arrive_us;
-        }
+        let sessions = &mut self.hosts[at(packet.from)].sessions;
+        let session = sessions.entry(packet.to).or_insert(host::Session {
+            boot: packet.to_boot,
+            stale_us: None,
+            stream_us: 0,
+        });
+        arrive_us = arrive_us.max(session.stream_us + 1);
+        session.stream_us = arrive_us;
         self.launch(packet, arrive_us, false);
     }
 
@@ -190,17 +201,22 @@ impl<M: Machine> World<M> {
         let Some(packet) = &mut self.packets[at(index)] else {
             return;
         };
-        let receiver = &self.hosts[at(packet.to)];
-        let ready_us = receiver.idle_from_us();
-        if receiver.is_up() && ready_us > now_us {
-            self.queue.push(ready_us, What::Arrive(index));
+        let receiver = self.glances[at(packet.to)];
+        if receiver.is_up() && receiver.ready_us > now_us {
+            self.queue.push(receiver.ready_us, What::Arrive(index));
             return;
         }
-        let (from, to) = (self.hosts[at(packet.from)].place, receiver.place);
+        let is_cut = self.network.is_disturbed() && {
+            let [from, to] = [packet.from, packet.to].map(|host| Place {
+                host,
+                site: self.glances[at(host)].site,
+            });
+            self.network.is_blocked(from, to, packet.channel)
+        };
         let is_known = receiver.is_up()
-            && receiver.id == packet.to_id
             && receiver.boot == packet.to_boot
-            && !self.network.is_blocked(from, to, packet.channel);
+            && !is_cut
+            && self.hosts[at(packet.to)].id == packet.to_id;
         let packet = if packet.copies > 1 {
             packet.copies -= 1;
             Packet {
@@ -225,7 +241,8 @@ impl<M: Machine> World<M> {
     fn hand_over(&mut self, packet: Packet) {
         let contact = Contact {
             node: packet.from_id,
-            ..self.hosts[at(packet.from)].contact()
+            site: self.ids.site(ids::site_of(packet.from_id)),
+            address: ids::address_of(packet.from_address),
         };
         self.mark(2, packet.to, &packet.bytes);
         let place = &mut self.hosts[at(packet.to)];

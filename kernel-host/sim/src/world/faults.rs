@@ -31,7 +31,9 @@ impl<M: Machine> World<M> {
                 Some(down_ms)
             }
             Deed::Pause { host, for_ms } => {
-                self.hosts[at(host)].paused_until_us = now_us + for_ms * 1000;
+                let place = &mut self.hosts[at(host)];
+                place.paused_until_us = now_us + for_ms * 1000;
+                self.glances[at(host)] = place.glance();
                 None
             }
             Deed::Slow {
@@ -123,7 +125,9 @@ impl<M: Machine> World<M> {
 
     pub fn cut_power(&mut self, host: u32) {
         if self.hosts[at(host)].is_up() {
-            self.hosts[at(host)].lose_power();
+            let place = &mut self.hosts[at(host)];
+            place.lose_power();
+            self.glances[at(host)] = place.glance();
             self.powers.push((host, false));
             self.mark(7, host, &[]);
         }
@@ -231,6 +235,7 @@ impl<M: Machine> World<M> {
             place.slow = 1;
             place.paused_until_us = place.paused_until_us.min(now_us);
             place.stalled_until_us = place.stalled_until_us.min(now_us);
+            self.glances[at(host)] = place.glance();
             self.flush(host);
             let place = &self.hosts[at(host)];
             if place.was_up && !place.has_left && !place.is_up() {

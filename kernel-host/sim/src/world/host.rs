@@ -99,6 +99,23 @@ pub struct Traffic {
 /// Microseconds of a host's processor that a step takes, when a fault makes it slow.
 pub const STEP_US: u64 = 50;
 
+/// What others need of a host for each message, kept together: a large world's hosts lie far apart
+/// in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance {
+    /// Until when it can't work; `u64::MAX`: it has no power.
+    pub ready_us: u64,
+    pub booted_us: u64,
+    pub boot: u32,
+    pub site: u16,
+}
+
+impl Glance {
+    pub const fn is_up(&self) -> bool {
+        self.ready_us != u64::MAX
+    }
+}
+
 #[derive(Debug)]
 pub struct Host<M> {
     pub machine: Option<M>,
@@ -179,9 +196,14 @@ impl<M> Host<M> {
         Life::new(self.life_boots, 0)
     }
 
-    /// Until when it can't work: paused, or behind with its work.
-    pub fn idle_from_us(&self) -> u64 {
-        self.paused_until_us.max(self.busy_until_us)
+    pub fn glance(&self) -> Glance {
+        let ready_us = self.paused_until_us.max(self.busy_until_us);
+        Glance {
+            ready_us: if self.is_up() { ready_us } else { u64::MAX },
+            booted_us: self.clock.booted_us,
+            boot: self.boot,
+            site: self.place.site,
+        }
     }
 
     /// The power goes: all that was not on disk is gone.

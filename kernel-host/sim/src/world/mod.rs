@@ -17,7 +17,7 @@ pub mod queue;
 use crate::history::{Act, History, Shape};
 use crate::ids::{self, Ids, fold, mix};
 use crate::machine::{Ask, Birth, Machine, Note, Wish};
-use host::{Host, STEP_US};
+use host::{Glance, Host, STEP_US};
 use network::Network;
 use protocol::NodeId;
 use protocol::peer::Channel;
@@ -54,6 +54,7 @@ struct Packet {
     from: u32,
     from_boot: u32,
     from_id: NodeId,
+    from_address: u32,
     to: u32,
     to_id: NodeId,
     /// The boot of the receiver that the session was made with.
@@ -81,6 +82,7 @@ pub struct World<M> {
     pub now_us: u64,
     pub ids: Ids,
     pub hosts: Vec<Host<M>>,
+    glances: Vec<Glance>,
     pub network: Network,
     pub counts: Counts,
     /// A digest of everything that happened so far.
@@ -135,6 +137,7 @@ impl<M: Machine> World<M> {
             network: Network::new(mix(seed ^ 1), shape.site_count(), shape.weather),
             at_address: (0..shape.hosts()).collect(),
             ids,
+            glances: hosts.iter().map(Host::glance).collect(),
             hosts,
             counts: Counts::default(),
             trace: 0,
@@ -297,6 +300,7 @@ impl<M: Machine> World<M> {
         place.traffic.steps += 1;
         if place.slow > 1 {
             place.busy_until_us = place.busy_until_us.max(now_us) + STEP_US * u64::from(place.slow);
+            self.glances[at(host)] = place.glance();
         }
         while let Some(wish) = self.hosts[at(host)].machine.as_mut().and_then(M::poll) {
             self.perform(host, wish);
@@ -388,6 +392,7 @@ impl<M: Machine> World<M> {
             nodes,
         };
         place.machine = Some(M::start(place.clock.moment(now_us), birth));
+        self.glances[at(host)] = place.glance();
         let boot = place.boot;
         self.powers.push((host, true));
         self.mark(4, host, &[]);
