@@ -200,7 +200,8 @@ impl Judge {
     }
 
     fn look<M: Machine>(&mut self, world: &mut World<M>) {
-        self.views.look(world, &mut self.found);
+        self.views
+            .look(world, self.records.revoked(), &mut self.found);
         self.looks += 1;
         if self.looks.is_multiple_of(TRAFFIC_LOOKS) {
             self.traffic(world);

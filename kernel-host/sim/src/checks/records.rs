@@ -36,6 +36,13 @@ pub struct Records {
     versions: BTreeMap<(u32, RecordKey), Version>,
     /// Hosts that have seen a tombstone since their start.
     ended: BTreeSet<(u32, RecordKey)>,
+    revoked: BTreeSet<NodeId>,
+    /// Hosts that have heard of a revocation since their start.
+    knows_revoked: BTreeSet<(u32, NodeId)>,
+}
+
+fn other_id(key: &RecordKey) -> NodeId {
+    NodeId::from_bytes(key.subject)
 }
 
 fn subject(number: u64) -> [u8; 16] {
@@ -71,6 +78,7 @@ impl Records {
             } => {
                 (first_vm..first_vm + count).for_each(|vm| self.create(world, host, vm, found));
             }
+            Work::Revoke { host, whom } => self.revoke(world, host, whom, found),
             Work::Empty { first_vm, count } => {
                 (first_vm..first_vm + count).for_each(|vm| self.change(world, vm, true, found));
             }
@@ -150,6 +158,40 @@ impl Records {
         }
     }
 
+    /// From now on nobody who hears of it takes what the other writes.
+    fn revoke<M: Machine>(
+        &mut self,
+        world: &mut World<M>,
+        host: u32,
+        whom: u32,
+        found: &mut Found,
+    ) {
+        let (Some(place), Some(other)) = (world.hosts.get(at(host)), world.hosts.get(at(whom)))
+        else {
+            return;
+        };
+        let key = RecordKey {
+            realm: Realm::Cluster,
+            kind: RecordKind::REVOCATION,
+            subject: other.id.bytes(),
+        };
+        let thing = Vm {
+            key,
+            owner: place.id,
+            host,
+            epoch: 1,
+            is_deleted: false,
+        };
+        if place.is_up() && publish(world, &thing, vec![0; 64], found) {
+            self.revoked.insert(other_id(&key));
+        }
+    }
+
+    /// Nodes that nobody needs to believe any more.
+    pub const fn revoked(&self) -> &BTreeSet<NodeId> {
+        &self.revoked
+    }
+
     pub fn stored<M: Machine>(
         &mut self,
         world: &World<M>,
@@ -172,6 +214,13 @@ impl Records {
             let what = format!("host {host} has {:?} again", record.key);
             found.add("I6", now_ms, what);
         }
+        if record.key.kind == RecordKind::REVOCATION {
+            self.knows_revoked.insert((host, other_id(&record.key)));
+        }
+        if self.knows_revoked.contains(&(host, record.author)) {
+            let what = format!("host {host} took {:?} by a revoked node", record.key);
+            found.add("I4", now_ms, what);
+        }
         if record.signature == stamp(record.author, b"forged") {
             let what = format!("host {host} took a forged record by {}", record.author);
             found.add("I4", now_ms, what);
@@ -186,6 +235,7 @@ impl Records {
     pub fn power(&mut self, host: u32) {
         self.versions.retain(|(other, _), _| *other != host);
         self.ended.retain(|(other, _)| *other != host);
+        self.knows_revoked.retain(|(other, _)| *other != host);
     }
 
     pub fn finish<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {
@@ -208,7 +258,11 @@ impl Records {
         let now_ms = world.now_ms();
         let mut digests: BTreeMap<Realm, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
         for host in &world.hosts {
-            let Some(machine) = &host.machine else {
+            let Some(machine) = host
+                .machine
+                .as_ref()
+                .filter(|_| !self.revoked.contains(&host.id))
+            else {
                 continue;
             };
             for realm in [Realm::Cluster, Realm::Site(host.site_id)] {

@@ -91,11 +91,17 @@ impl Views {
         }
     }
 
-    pub fn look<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {
+    pub fn look<M: Machine>(
+        &mut self,
+        world: &World<M>,
+        revoked: &BTreeSet<NodeId>,
+        found: &mut Found,
+    ) {
         let now_ms = world.now_ms();
         let running: Vec<_> = world
             .hosts
             .iter()
+            .filter(|host| !revoked.contains(&host.id))
             .filter_map(|host| Some((host, host.machine.as_ref()?)))
             .collect();
         let mut all_right = true;
@@ -111,7 +117,8 @@ impl Views {
             }
         }
         if self.healed_ms.is_some() && self.one_view_ms.is_none() {
-            let alive: BTreeSet<NodeId> = running.iter().map(|(host, _)| host.id).collect();
+            let mut alive: BTreeSet<NodeId> = running.iter().map(|(host, _)| host.id).collect();
+            alive.extend(revoked);
             let ghosts = || self.ids.iter().filter(|id| !alive.contains(id));
             let haunted = running
                 .iter()

@@ -159,6 +159,11 @@ pub enum Work {
         first_vm: u32,
         count: u32,
     },
+    /// The key of `whom` is no longer trusted; `host` tells the others.
+    Revoke {
+        host: u32,
+        whom: u32,
+    },
     /// All of them are deleted.
     Empty {
         first_vm: u32,

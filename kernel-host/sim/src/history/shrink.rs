@@ -164,9 +164,17 @@ fn without(mut deed: Deed, gone: u32) -> Option<Deed> {
             | Work::Put { host, .. }
             | Work::Find { host, .. },
         ) => *host = moved(*host, gone)?,
-        Deed::Clone { of, onto, .. } => {
-            *of = moved(*of, gone)?;
-            *onto = moved(*onto, gone)?;
+        Deed::Clone {
+            of: one,
+            onto: other,
+            ..
+        }
+        | Deed::Work(Work::Revoke {
+            host: one,
+            whom: other,
+        }) => {
+            *one = moved(*one, gone)?;
+            *other = moved(*other, gone)?;
         }
         Deed::Disturb { from, to, .. } => {
             for group in [from, to] {

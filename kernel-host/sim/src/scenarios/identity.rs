@@ -1,9 +1,13 @@
 //! Families about who a node is: restarts, replacements, copies, clocks, first starts.
 //!
+//! Does:      writes histories; each names the reports that it stands for.
+//! Does not:  judge them (`checks`).
+//! Bounds:    seconds of a processor each.
+//! Trusts:    nothing.
 //! Start at:  `mass_restart`.
 
 use super::script::Script;
-use crate::history::{Deed, History};
+use crate::history::{Deed, History, Work};
 
 /// memberlist 311, 345: 4,500 nodes, mass restart, peers stuck dead.
 pub fn mass_restart(seed: u64) -> History {
@@ -142,4 +146,19 @@ pub fn join_storm(seed: u64) -> History {
     let mut script = Script::new(seed, &[25, 25, 25, 25]).loss(10_000);
     script.history.shape.start_ms = 1000;
     script.done(20, 100)
+}
+
+/// serf 579, consul 719, pragmatica 1200: keys that change while somebody is away.
+pub fn revoked_while_cut(seed: u64) -> History {
+    let others: Vec<u32> = (0..9).filter(|host| *host != 7).collect();
+    Script::new(seed, &[3, 3, 3])
+        .work(20, Work::Create { host: 7, vm: 1 })
+        .cut_sites(30, &[2], &[0, 1], 60)
+        .crash(35, 4, 70)
+        .work(40, Work::Revoke { host: 0, whom: 7 })
+        .work(50, Work::Strange { host: 1 })
+        // The revoked node goes on writing when all can hear it again.
+        .work(120, Work::Change { vm: 1 })
+        .cut_hosts(150, &[7], &others, 10)
+        .done(155, 120)
 }
