@@ -1,17 +1,26 @@
-//! The kernel's command line: the few arguments that are meant for us.
+//! What the operator told this machine: on the kernel's command line, or in its firmware.
 //!
-//! Does:      reads `luc.*`, `BOOTIF=` and `vlan=`; says which of ours it did not understand.
-//! Does not:  take secrets or code: anyone on the boot network can write this line.
-//! Bounds:    `ARGUMENTS_MAX` words; the kernel itself cuts the line at 2 KiB.
+//! Does:      reads `luc.*`, `BOOTIF=` and `vlan=` of the command line, and the same `luc.*`
+//!            words of the firmware's OEM strings, which win; says which of ours made no sense.
+//! Does not:  take a secret from the command line: anyone on the boot network can read it.
+//! Bounds:    `ARGUMENTS_MAX` words, `SEEDS_MAX` seeds; the kernel itself cuts the line at 2 KiB.
 //! Trusts:    nothing: a wrong value is a warning and the default applies.
 //! Start at:  `Arguments::parse`.
 
+use protocol::Name;
+use std::net::{Ipv4Addr, SocketAddr};
 use sys::nics::parse_mac;
 
 /// Words looked at; the rest are ignored.
 const ARGUMENTS_MAX: usize = 256;
 /// The longest name that is a DNS label.
 const NAME_MAX: usize = 63;
+/// Nodes to ask first; one that answers is enough.
+pub const SEEDS_MAX: usize = 16;
+/// A root key, and the next one while the operator changes it.
+pub const ROOTS_MAX: usize = 2;
+/// Where nodes listen to each other, UDP and TCP.
+pub const PEER_PORT: u16 = 12_213;
 
 /// What the command line asks of us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,15 +31,55 @@ pub struct Arguments {
     pub nic: Option<[u8; 6]>,
     /// `luc.vlan=` or `vlan=`: the tagged network to use.
     pub vlan: Option<u16>,
+    /// What it needs to become a member of a cluster.
+    pub cluster: ClusterWords,
     /// Sentences about words of ours that made no sense.
     pub warnings: Vec<String>,
 }
 
+/// The words about a cluster, as they were written; `identity` judges keys and tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterWords {
+    /// `luc.root=`: the cluster's public root key, or two with a comma. None: a node alone.
+    pub roots: Vec<String>,
+    /// `luc.site=`: where this machine stands.
+    pub site: Option<Name>,
+    /// `luc.seeds=`: nodes to ask first, `ADDRESS` or `ADDRESS:PORT`, with commas.
+    pub seeds: Vec<SocketAddr>,
+    /// `luc.token=`: the right to join. Secret: only from firmware.
+    pub token: Option<String>,
+}
+
+/// Where a word was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    CommandLine,
+    Firmware,
+}
+
 impl Arguments {
-    /// Reads the line that the kernel shows in /proc/cmdline.
+    /// Reads the line that the kernel shows in /proc/cmdline, and the firmware's strings.
     #[must_use]
     pub fn read() -> Arguments {
-        Arguments::parse(&sys::read_attribute("/proc/cmdline").unwrap_or_default())
+        let mut arguments =
+            Arguments::parse(&sys::read_attribute("/proc/cmdline").unwrap_or_default());
+        match sys::oem_strings::read() {
+            Ok(strings) => arguments.hear_firmware(&strings),
+            Err(error) => arguments
+                .warnings
+                .push(format!("the firmware's OEM strings can't be read: {error}")),
+        }
+        arguments
+    }
+
+    /// Takes in OEM strings; what they say wins over the command line.
+    pub fn hear_firmware(&mut self, strings: &[String]) {
+        for word in strings.iter().take(ARGUMENTS_MAX) {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            if key.starts_with("luc.") {
+                self.hear(Source::Firmware, word, key, value);
+            }
+        }
     }
 
     /// Reads a command line.
@@ -41,27 +90,60 @@ impl Arguments {
         for word in line.split_ascii_whitespace().take(ARGUMENTS_MAX) {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             match key {
-                "luc.name" if is_name(value) => arguments.name = Some(value.to_owned()),
-                "luc.nic" if parse_mac(value).is_some() => arguments.nic = parse_mac(value),
-                "luc.vlan" | "vlan" => match parse_vlan(value) {
-                    Some(vlan) => arguments.vlan = Some(vlan),
-                    None => arguments.warn(word, "a VLAN number from 1 to 4094"),
-                },
                 // PXE loaders put the hardware type (01, Ethernet) before the address.
                 "BOOTIF" => match value.strip_prefix("01-").and_then(parse_mac) {
                     Some(mac) => boot_nic = Some(mac),
                     None => arguments.warn(word, "01- and a MAC address with dashes"),
                 },
-                "luc.name" => arguments.warn(word, "a DNS label: a-z, 0-9 and dashes"),
-                "luc.nic" => arguments.warn(word, "a MAC address"),
+                "vlan" => arguments.hear(Source::CommandLine, word, "luc.vlan", value),
                 key if key.starts_with("luc.") => {
-                    arguments.warn(word, "one of luc.name, luc.nic, luc.vlan");
+                    arguments.hear(Source::CommandLine, word, key, value);
                 }
                 _ => {}
             }
         }
         arguments.nic = arguments.nic.or(boot_nic);
         arguments
+    }
+
+    /// One word of ours.
+    fn hear(&mut self, source: Source, word: &str, key: &str, value: &str) {
+        let cluster = &mut self.cluster;
+        let expected = match key {
+            "luc.name" if is_name(value) => return self.name = Some(value.to_owned()),
+            "luc.name" => "a DNS label: a-z, 0-9 and dashes",
+            "luc.nic" => match parse_mac(value) {
+                Some(mac) => return self.nic = Some(mac),
+                None => "a MAC address",
+            },
+            "luc.vlan" => match parse_vlan(value) {
+                Some(vlan) => return self.vlan = Some(vlan),
+                None => "a VLAN number from 1 to 4094",
+            },
+            "luc.site" => match value.parse() {
+                Ok(site) => return cluster.site = Some(site),
+                Err(_) => "a site's name: a-z, 0-9 and dashes",
+            },
+            "luc.seeds" => match parse_seeds(value) {
+                Some(seeds) => return cluster.seeds = seeds,
+                None => "up to 16 addresses with commas, such as 192.0.2.1,192.0.2.2:12213",
+            },
+            "luc.root" => match parse_roots(value) {
+                Some(roots) => return cluster.roots = roots,
+                None => "a root key, or two with a comma",
+            },
+            "luc.token" if source == Source::CommandLine => {
+                // The value is a secret that others may have seen; the log must not spread it.
+                return self.warn(
+                    "luc.token=...",
+                    "it in the firmware's OEM strings: a token is secret",
+                );
+            }
+            "luc.token" if !value.is_empty() => return cluster.token = Some(value.to_owned()),
+            "luc.token" => "a join token",
+            _ => "one of luc.name, luc.nic, luc.vlan, luc.root, luc.site, luc.seeds, luc.token",
+        };
+        self.warn(word, expected);
     }
 
     fn warn(&mut self, word: &str, expected: &str) {
@@ -71,7 +153,7 @@ impl Arguments {
             .take(64)
             .collect();
         self.warnings.push(format!(
-            "kernel argument {word:?} ignored: expected {expected}"
+            "boot argument {word:?} ignored: expected {expected}"
         ));
     }
 }
@@ -94,12 +176,38 @@ fn parse_vlan(text: &str) -> Option<u16> {
     digits.parse().ok().filter(|vlan| (1..=4094).contains(vlan))
 }
 
+fn parse_seeds(text: &str) -> Option<Vec<SocketAddr>> {
+    let seed = |text: &str| {
+        let bare = || {
+            Some(SocketAddr::from((
+                text.parse::<Ipv4Addr>().ok()?,
+                PEER_PORT,
+            )))
+        };
+        text.parse().ok().or_else(bare)
+    };
+    let seeds: Option<Vec<_>> = text.split(',').map(seed).collect();
+    seeds.filter(|seeds| seeds.len() <= SEEDS_MAX)
+}
+
+fn parse_roots(text: &str) -> Option<Vec<String>> {
+    let roots: Vec<_> = text.split(',').map(str::to_owned).collect();
+    let right = roots.len() <= ROOTS_MAX && roots.iter().all(|root| !root.is_empty());
+    right.then_some(roots)
+}
+
 /// Fuzz entry: any line gives values that hold their own rules.
 pub fn fuzz_arguments(data: &[u8]) {
-    let arguments = Arguments::parse(&String::from_utf8_lossy(data));
+    let line = String::from_utf8_lossy(data);
+    let mut arguments = Arguments::parse(&line);
+    assert_eq!(arguments.cluster.token, None);
+    let strings: Vec<String> = line.lines().map(str::to_owned).collect();
+    arguments.hear_firmware(&strings);
+    assert!(arguments.cluster.seeds.len() <= SEEDS_MAX);
+    assert!(arguments.cluster.roots.len() <= ROOTS_MAX);
     assert!(arguments.name.as_deref().is_none_or(is_name));
     assert!(arguments.vlan.is_none_or(|vlan| (1..=4094).contains(&vlan)));
-    assert!(arguments.warnings.len() <= ARGUMENTS_MAX);
+    assert!(arguments.warnings.len() <= 2 * ARGUMENTS_MAX);
     assert!(
         arguments
             .warnings
@@ -110,6 +218,7 @@ pub fn fuzz_arguments(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -122,9 +231,37 @@ mod tests {
             name: Some("paris-3".to_owned()),
             nic: Some(MAC),
             vlan: Some(7),
-            warnings: Vec::new(),
+            ..Arguments::default()
         };
         assert_eq!(Arguments::parse(line), expected);
+    }
+
+    #[test]
+    fn firmware_wins_and_alone_may_hold_a_token() {
+        let mut arguments = Arguments::parse(
+            "luc.root=abc,def luc.site=paris luc.seeds=192.0.2.1,192.0.2.2:99 luc.token=s3cr3t",
+        );
+        let seeds = ["192.0.2.1:12213", "192.0.2.2:99"].map(|text| text.parse().unwrap());
+        assert_eq!(arguments.cluster.roots, ["abc", "def"]);
+        assert_eq!(arguments.cluster.seeds, seeds);
+        assert_eq!(arguments.cluster.token, None);
+        assert_eq!(arguments.warnings.len(), 1);
+        assert!(
+            !arguments.warnings[0].contains("s3cr3t"),
+            "{:?}",
+            arguments.warnings
+        );
+
+        let strings = [
+            "luc.site=lyon",
+            "luc.token=s3cr3t",
+            "Dell System",
+            "luc.what=1",
+        ];
+        arguments.hear_firmware(&strings.map(str::to_owned));
+        assert_eq!(arguments.cluster.site.unwrap().to_string(), "lyon");
+        assert_eq!(arguments.cluster.token.as_deref(), Some("s3cr3t"));
+        assert_eq!(arguments.warnings.len(), 2);
     }
 
     #[test]
@@ -153,6 +290,11 @@ mod tests {
             "BOOTIF=52-54-00-12-34-56",
             "luc.color=red",
             "luc.name=-a",
+            "luc.site=Paris_3",
+            "luc.seeds=paris",
+            "luc.root=",
+            "luc.root=a,b,c",
+            "luc.token=s3cr3t",
         ] {
             let arguments = Arguments::parse(word);
             assert_eq!(arguments.warnings.len(), 1, "{word}");

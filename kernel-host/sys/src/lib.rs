@@ -23,6 +23,8 @@ pub mod memory_file;
 pub mod modules;
 pub mod mounts;
 pub mod nics;
+pub mod oem_strings;
+pub mod partitions;
 pub mod poller;
 pub mod power;
 pub mod processes;

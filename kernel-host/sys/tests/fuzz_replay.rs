@@ -26,3 +26,12 @@ fn uevents() {
         sys::uevents::fuzz_uevent,
     );
 }
+
+#[test]
+fn oem_strings() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "oem_strings",
+        sys::oem_strings::fuzz_oem_strings,
+    );
+}

@@ -13,7 +13,7 @@ pub type Target = fn(&[u8]);
 
 /// `room/corpus` and the target; the seeds lie in `corpus/<corpus>/` of the room's folder.
 #[rustfmt::skip] // keeps the columns
-pub const TARGETS: [(&str, Target); 38] = [
+pub const TARGETS: [(&str, Target); 39] = [
     ("api/request",            api::fuzz::fuzz_request),
     ("identity/credential",    identity::fuzz::fuzz_credential),
     ("identity/saved",         identity::fuzz::fuzz_saved),
@@ -46,6 +46,7 @@ pub const TARGETS: [(&str, Target); 38] = [
     ("protocol/words",         protocol::fuzz::fuzz_words),
     ("sys/alias",              sys::aliases::fuzz_alias),
     ("sys/module_table",       sys::modules::fuzz_module_table),
+    ("sys/oem_strings",        sys::oem_strings::fuzz_oem_strings),
     ("sys/uevent",             sys::uevents::fuzz_uevent),
     ("virtio/block",           virtio::fuzz::fuzz_block),
     ("virtio/config_space",    virtio::fuzz::fuzz_config_space),
