@@ -593,3 +593,80 @@ fn a_torn_save_changes_nothing() {
         assert!(keys.own().is_none());
     }
 }
+
+/// What stands beside a certificate in a handshake is a claim, also when the certificate is known.
+#[test]
+fn a_known_certificate_is_judged_by_what_proved_it_once() {
+    let (root, now) = (secret(0), World::new().now);
+    let (keys, chain) = founded("lyon", 1, &root, now);
+    let (_, elsewhere) = founded("nice", 2, &root, now);
+    let session = keys.session().public();
+    let mut other = Keys::new(secret(77), &name("nice"), &[root.public()]);
+    other.check_peer(now, &session, &keys.payload()).unwrap();
+    let shown = Chain {
+        certificate: chain.certificate.clone(),
+        ..elsewhere
+    };
+    let payload = identity::chain::Credential::Member(Box::new(shown)).encode();
+    let lyon = protocol::peer::site::id_of(&name("lyon"));
+    let peer = other.check_peer(now, &session, &payload).unwrap();
+    assert_eq!(
+        peer.standing,
+        Standing::Certified(lyon),
+        "not of the site that it shows"
+    );
+    let by = (Authority::Root(root.public()), &root);
+    other.learn_revocation(&revoke(Target::Charter(chain.charter.id()), None, by));
+    let peer = other.check_peer(now, &session, &payload).unwrap();
+    assert_eq!(
+        peer.refusal,
+        Some(Refusal::Revoked),
+        "and not under the charter that it shows"
+    );
+}
+
+/// An endorsement names its root by the start of its key, which anybody can write.
+#[test]
+fn a_retired_roots_grant_is_not_saved_by_an_endorsement_that_nobody_made() {
+    let (old, new, now) = (secret(0), secret(8), World::new().now);
+    let (_, chain) = founded("lyon", 1, &old, now);
+    let forger = secret(66);
+    let mut grant = chain.grant.clone();
+    grant.endorse(&forger);
+    // The forger's endorsement, dressed up as the new root's.
+    let bytes = grant.encode();
+    let (from, to) = (&forger.public().0[..8], &new.public().0[..8]);
+    let at = bytes.windows(8).position(|window| window == from).unwrap();
+    let dressed = [&bytes[..at], to, &bytes[at + 8..]].concat();
+    let dressed = identity::grant::Grant::decode(&dressed).unwrap();
+    let shown = Chain {
+        grant: dressed.clone(),
+        ..chain.clone()
+    };
+    let payload = identity::chain::Credential::Member(Box::new(shown)).encode();
+    let session = secret(1).session().public();
+    let mut keys = Keys::new(secret(77), &name("nice"), &[old.public(), new.public()]);
+    keys.learn_right(&RightBody::Succession(Succession::sign(&old, &new, NOW_S)));
+    let by = (Authority::Root(new.public()), &new);
+    keys.learn_revocation(&revoke(Target::Root(old.public()), Some(0), by));
+    let peer = keys.check_peer(now, &session, &payload).unwrap();
+    assert_eq!(peer.refusal, Some(Refusal::UnknownRoot));
+    // The same for an operator's word.
+    let mut op = operator(None, 12, &old);
+    op.endorse(&forger);
+    let bytes = op.encode();
+    let at = bytes.windows(8).position(|window| window == from).unwrap();
+    let op =
+        identity::grant::Grant::decode(&[&bytes[..at], to, &bytes[at + 8..]].concat()).unwrap();
+    let victim = NodeId::from_bytes([5; 16]);
+    let word = revoke(
+        Target::Node(victim),
+        None,
+        (Authority::Operator(op), &secret(12)),
+    );
+    keys.learn_revocation(&word);
+    assert!(
+        !keys.is_node_revoked(victim),
+        "its operator's root is retired"
+    );
+}

@@ -283,9 +283,12 @@ impl Keys {
         }
     }
 
-    /// Works out anew who is revoked, after a right or a revocation came.
+    /// Works out anew who is revoked, after a right or a revocation came. As long as nothing was
+    /// ever revoked, nobody is.
     fn weigh(&mut self) {
-        self.revoked.weigh(&self.trust);
+        if self.revoked.len() == 0 || !self.revoked.weigh(&self.trust) {
+            return;
+        }
         let mut changed = Vec::new();
         let (trust, revoked) = (&self.trust, &self.revoked);
         for (node, entry) in self.table.iter_mut() {
@@ -329,9 +332,13 @@ impl Keys {
         }
     }
 
-    /// Proves a grant by our roots, without keeping it.
+    /// The grant with those endorsements alone that roots of ours made, and the known ones.
     pub(crate) fn proved(&self, grant: &Grant) -> Option<Grant> {
-        grant.endorsed_by_any(&self.trust.roots)
+        let mut proved = grant.endorsed_by_any(&self.trust.roots)?;
+        if let Some(known) = self.trust.grants.get(&grant.id()) {
+            proved.absorb(known, &self.trust.roots);
+        }
+        Some(proved)
     }
 
     /// The first list of our site on which this machine or node stands.

@@ -128,11 +128,11 @@ impl Keys {
         if !ours || !chain.links() {
             return Err(Refusal::BadProof);
         }
-        if self.revoked.root_of(&chain.grant, &self.trust).is_none()
-            || self.proved(&chain.grant).is_none()
-        {
+        let grant = self.proved(&chain.grant).ok_or(Refusal::UnknownRoot)?;
+        if self.revoked.root_of(&grant, &self.trust).is_none() {
             return Err(Refusal::UnknownRoot);
         }
+        let chain = Chain { grant, ..chain };
         self.own = Some(chain.clone());
         self.learn_chain(&chain, now);
         match self.is_member() {

@@ -81,9 +81,11 @@ impl Keys {
         let node = node_id(&fields.node);
         let known = self.table.find(node).map(|entry| entry.digest);
         let was_known = known.is_some();
-        if known != Some(digest_of(&chain.certificate)) {
-            self.prove(chain)?;
-        }
+        let proved = match known == Some(digest_of(&chain.certificate)) {
+            true => self.known_chain(&chain.certificate),
+            false => None,
+        };
+        let chain = &proved.map_or_else(|| self.prove(chain), Ok)?;
         let site = chain.grant.site_id().ok_or(Refusal::BadProof)?;
         let standing = self.standing(now, node, chain, site, was_known);
         if standing.is_ok() {
@@ -99,14 +101,26 @@ impl Keys {
         })
     }
 
-    /// Whether the chain hangs together and on a root of ours.
-    fn prove(&self, chain: &Chain) -> Result<(), Refusal> {
-        let rooted = self.proved(&chain.grant).is_some();
-        match (rooted, chain.links()) {
-            (_, false) => Err(Refusal::BadProof),
-            (false, true) => Err(Refusal::UnknownRoot),
-            (true, true) => Ok(()),
+    /// A certificate that was proved before, under the charter and grant that proved it: what is
+    /// shown beside it this time proves nothing.
+    fn known_chain(&self, certificate: &Certificate) -> Option<Chain> {
+        let (charter, grant) = self.trust.charter(certificate.fields().charter)?;
+        Some(Chain {
+            grant: grant.clone(),
+            charter: charter.clone(),
+            certificate: certificate.clone(),
+        })
+    }
+
+    /// The chain, if it hangs together and on roots of ours, with their endorsements alone.
+    fn prove(&self, chain: &Chain) -> Result<Chain, Refusal> {
+        if !chain.links() {
+            return Err(Refusal::BadProof);
         }
+        Ok(Chain {
+            grant: self.proved(&chain.grant).ok_or(Refusal::UnknownRoot)?,
+            ..chain.clone()
+        })
     }
 
     /// What a proved chain is worth now.

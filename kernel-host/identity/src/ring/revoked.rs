@@ -37,7 +37,7 @@ impl Scope {
 }
 
 /// One revocation that counts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     scope: Scope,
     since_s: Option<u64>,
@@ -46,8 +46,15 @@ struct Rule {
 
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
-    all: BTreeMap<[u8; 16], Revocation>,
+    all: BTreeMap<[u8; 16], Kept>,
     rules: BTreeMap<Target, Vec<Rule>>,
+}
+
+/// A revocation, and its author's grant with those endorsements alone that were checked.
+#[derive(Debug)]
+struct Kept {
+    revocation: Revocation,
+    grant: Option<Grant>,
 }
 
 impl Revoked {
@@ -57,10 +64,11 @@ impl Revoked {
         if self.all.contains_key(&id) {
             return Learned::Known;
         }
-        let rooted = match revocation.authority() {
-            Authority::Root(root) => trust.roots.contains(root),
+        let (rooted, grant) = match revocation.authority() {
+            Authority::Root(root) => (trust.roots.contains(root), None),
             Authority::Operator(grant) | Authority::Site(grant, _) => {
-                trust.roots.iter().any(|root| grant.is_endorsed_by(root))
+                let proved = grant.endorsed_by_any(&trust.roots);
+                (proved.is_some(), proved)
             }
         };
         if !rooted {
@@ -72,62 +80,86 @@ impl Revoked {
         if self.all.len() >= REVOCATIONS_MAX {
             return Learned::Full;
         }
-        self.all.insert(id, revocation.clone());
+        let revocation = revocation.clone();
+        self.all.insert(id, Kept { revocation, grant });
         Learned::New
     }
 
-    /// Works out anew what counts.
-    pub fn weigh(&mut self, trust: &Trust) {
-        self.rules.clear();
-        let all: Vec<Revocation> = self.all.values().cloned().collect();
-        // A root that others follow is judged after those.
+    /// Works out anew what counts; says whether that may change who is revoked.
+    pub fn weigh(&mut self, trust: &Trust) -> bool {
+        let before = std::mem::take(&mut self.rules);
+        let all = std::mem::take(&mut self.all);
+        self.weigh_roots(&all, trust);
+        self.weigh_operators(&all, trust);
+        self.weigh_sites(&all, trust);
+        self.all = all;
+        // Once a root is retired, whoever else vouches for a grant matters too.
+        let by_root = |target: &Target| matches!(target, Target::Root(_));
+        before != self.rules || self.rules.keys().any(by_root)
+    }
+
+    /// Roots revoke anything. A root that others follow is judged after those.
+    fn weigh_roots(&mut self, all: &BTreeMap<[u8; 16], Kept>, trust: &Trust) {
         let mut roots = trust.roots.clone();
         roots.sort_by_key(|root| {
             let followers = trust.roots.iter().filter(|new| trust.follows(new, root));
             (followers.count(), *root)
         });
         for root in &roots {
-            let by_root = all
-                .iter()
-                .filter(|one| one.authority() == &Authority::Root(*root));
-            for one in by_root {
-                let allowed = match one.fields().target {
+            for Kept { revocation, .. } in all.values() {
+                if revocation.authority() != &Authority::Root(*root) {
+                    continue;
+                }
+                let allowed = match revocation.fields().target {
                     Target::Root(old) => trust.follows(root, &old),
                     _ => true,
                 };
-                if allowed && !self.is_root_cut(root, one.fields().made_s) {
-                    self.add(one, Scope::Cluster);
+                if allowed && !self.is_root_cut(root, revocation.fields().made_s) {
+                    self.add(revocation, Scope::Cluster);
                 }
             }
         }
-        for one in &all {
-            let Authority::Operator(grant) = one.authority() else {
+    }
+
+    /// Operators revoke all but operators, unless a root revoked them before they wrote it.
+    fn weigh_operators(&mut self, all: &BTreeMap<[u8; 16], Kept>, trust: &Trust) {
+        let mut counting = Vec::new();
+        for Kept { revocation, grant } in all.values() {
+            let (Authority::Operator(_), Some(grant)) = (revocation.authority(), grant) else {
                 continue;
             };
-            let spares_operators = match one.fields().target {
+            let may_target = match revocation.fields().target {
                 Target::Grant(id) => trust
                     .grants
                     .get(&id)
                     .is_none_or(|grant| !is_operator(grant)),
                 _ => true,
             };
-            if spares_operators && self.may_still(grant, one.fields().made_s, trust) {
+            if may_target && self.may_still(grant, revocation.fields().made_s, trust) {
                 let scope = grant.site_id().map_or(Scope::Cluster, Scope::Site);
-                self.add(one, scope);
+                counting.push((revocation, scope));
             }
         }
-        let above = Self {
-            all: BTreeMap::new(),
-            rules: self.rules.clone(),
-        };
-        for one in &all {
-            let Authority::Site(grant, charter) = one.authority() else {
+        // Only now, so that no operator's word decides about another's.
+        for (revocation, scope) in counting {
+            self.add(revocation, scope);
+        }
+    }
+
+    /// Sites revoke their nodes, unless somebody above revoked their charter.
+    fn weigh_sites(&mut self, all: &BTreeMap<[u8; 16], Kept>, trust: &Trust) {
+        let mut counting = Vec::new();
+        for Kept { revocation, grant } in all.values() {
+            let (Authority::Site(_, charter), Some(grant)) = (revocation.authority(), grant) else {
                 continue;
             };
-            let holds = above.root_of(grant, trust).is_some() && !above.is_charter(charter, grant);
+            let holds = self.root_of(grant, trust).is_some() && !self.is_charter(charter, grant);
             if let Some(site) = grant.site_id().filter(|_| holds) {
-                self.add(one, Scope::Site(site));
+                counting.push((revocation, Scope::Site(site)));
             }
+        }
+        for (revocation, scope) in counting {
+            self.add(revocation, scope);
         }
     }
 
@@ -158,8 +190,10 @@ impl Revoked {
             && !cut.any(|rule| rule.since_s.unwrap_or(0) <= made_s)
     }
 
-    /// A root that vouches for this grant and may. The grant's signatures were checked before.
+    /// A root that vouches for this grant and may. Every endorsement of the grant was checked
+    /// before; if it is known under more, those count too.
     pub fn root_of(&self, grant: &Grant, trust: &Trust) -> Option<PublicKey> {
+        let grant = trust.grants.get(&grant.id()).unwrap_or(grant);
         let made_s = grant.fields().made_s;
         let mut roots = trust.roots.iter();
         let may = |root: &&PublicKey| grant.names_root(root) && !self.is_root_cut(root, made_s);
@@ -201,7 +235,7 @@ impl Revoked {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        self.all.values()
+        self.all.values().map(|kept| &kept.revocation)
     }
 }
 
