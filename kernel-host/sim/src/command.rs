@@ -7,7 +7,7 @@
 //! Trusts:    the person at the keyboard.
 //! Start at:  `main`.
 
-use crate::checks::{Limits, Outcome, judge};
+use crate::checks::{Limits, Outcome, judge, judge_and_tell};
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
 use crate::measure::measure;
@@ -55,7 +55,19 @@ impl Kind {
             ),
         }
     }
+
+    fn tell(self, history: &History, tell: Option<fn(&str)>) -> Outcome {
+        match self {
+            Self::Foca => judge_and_tell::<Flat>(history, FLAT_LIMITS, tell),
+        }
+    }
 }
+
+/// A yardstick without records.
+const FLAT_LIMITS: Limits = Limits {
+    has_records: false,
+    ..Limits::OVERLAY
+};
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -77,6 +89,9 @@ enum Command {
     /// Run a saved history once more
     Replay {
         file: PathBuf,
+        /// Tell everything that nodes find out
+        #[arg(long)]
+        log: bool,
         #[arg(long, value_enum, default_value_t = Kind::Foca)]
         machine: Kind,
     },
@@ -149,7 +164,7 @@ pub fn main() -> ExitCode {
             let chosen = chosen(&name, long);
             chosen.and_then(|chosen| scenarios(&chosen, seed, json, machine))
         }
-        Command::Replay { file, machine } => replay(&file, machine),
+        Command::Replay { file, log, machine } => replay(&file, log, machine),
         Command::Report(measure) => report(&measure),
     };
     match done {
@@ -364,7 +379,7 @@ fn told(outcome: &Outcome, real_ms: u64) -> String {
     said
 }
 
-fn replay(file: &Path, machine: Kind) -> Result<bool, String> {
+fn replay(file: &Path, log: bool, machine: Kind) -> Result<bool, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("Reading {}: {error}", file.display()))?;
     let history = History::from_toml(&text)
@@ -378,7 +393,7 @@ fn replay(file: &Path, machine: Kind) -> Result<bool, String> {
         print(&format!("  {:>8} ms  {:?}", act.at_ms, act.deed));
     }
     let mut clock = Progress::on_stderr();
-    let outcome = machine.judge(&history, Limits::OVERLAY);
+    let outcome = machine.tell(&history, log.then_some(print));
     print(&told(&outcome, clock.lap_ms()));
     Ok(outcome.is_good())
 }

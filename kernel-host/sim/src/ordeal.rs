@@ -16,6 +16,7 @@ use netcore::dice::Dice;
 use protocol::NodeId;
 use protocol::peer::{Realm, RecordKey, RecordKind};
 use serde::Serialize;
+use std::fmt;
 
 /// Views are looked at this often, by samples.
 const LOOK_US: u64 = 500_000;
@@ -78,6 +79,16 @@ impl Survival {
     }
 }
 
+impl fmt::Display for Survival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: one view after {} ms of {}, {} pairs wrong, {} nodes not reached",
+            self.ordeal, self.one_view_ms, self.limit_ms, self.wrong_pairs, self.unreached
+        )
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ears {
     heard: u64,
@@ -93,6 +104,16 @@ impl<M: Machine> Watch<M> for Ears {
     fn wake(&mut self, _world: &mut World<M>, _tag: u64) {}
     fn work(&mut self, _world: &mut World<M>, _work: &Work) {}
     fn power(&mut self, _world: &mut World<M>, _host: u32, _on: bool) {}
+}
+
+/// All ordeals, with splits that last so long.
+pub const fn all(split_ms: u64) -> [Ordeal; 4] {
+    [
+        Ordeal::HalfGone,
+        Ordeal::AllRestart,
+        Ordeal::SplitHalves { for_ms: split_ms },
+        Ordeal::SplitOne { for_ms: split_ms },
+    ]
 }
 
 /// Lets a cluster of this size go through it.

@@ -127,6 +127,7 @@ pub struct Judge {
     sent: Vec<u64>,
     looks: u64,
     served: bool,
+    tell: Option<fn(&str)>,
 }
 
 /// Violations found so far.
@@ -148,6 +149,15 @@ impl Found {
 
 /// Runs a history and judges it.
 pub fn judge<M: Machine>(history: &History, limits: Limits) -> Outcome {
+    judge_and_tell::<M>(history, limits, None)
+}
+
+/// The same, telling each note and each change of power on the way.
+pub fn judge_and_tell<M: Machine>(
+    history: &History,
+    limits: Limits,
+    tell: Option<fn(&str)>,
+) -> Outcome {
     let mut world = World::<M>::new(history);
     let heal_ms = history.safety_ms;
     let end_ms = history.safety_ms + history.heal_ms;
@@ -163,6 +173,7 @@ pub fn judge<M: Machine>(history: &History, limits: Limits) -> Outcome {
         sent: Vec::new(),
         looks: 0,
         served: false,
+        tell,
     };
     world.wake_at(LOOK_US, LOOK);
     world.run(heal_ms * 1000, &mut judge);
@@ -231,6 +242,17 @@ impl Judge {
 }
 
 impl Judge {
+    fn tell<M: Machine>(&self, world: &World<M>, host: u32, what: &dyn fmt::Debug) {
+        if let Some(tell) = self.tell {
+            let (s, ms) = (world.now_ms() / 1000, world.now_ms() % 1000);
+            let id = world.hosts[crate::world::at(host)].id;
+            tell(&format!(
+                "{s:>6}.{ms:03} host {host} {}: {what:?}",
+                id.short()
+            ));
+        }
+    }
+
     fn traffic<M: Machine>(&mut self, world: &World<M>) {
         let sent: Vec<u64> = world
             .hosts
@@ -250,6 +272,7 @@ impl Judge {
 
 impl<M: Machine> Watch<M> for Judge {
     fn note(&mut self, world: &mut World<M>, host: u32, note: Note) {
+        self.tell(world, host, &note);
         match note {
             Note::Opinion { of, opinion } => self.views.changed(world.now_ms(), of, opinion),
             Note::Stored(record) => self.records.stored(world, host, &record, &mut self.found),
@@ -280,6 +303,7 @@ impl<M: Machine> Watch<M> for Judge {
     }
 
     fn power(&mut self, world: &mut World<M>, host: u32, on: bool) {
+        self.tell(world, host, if on { &"starts" } else { &"has no power" });
         self.views.power(world, host, on);
         self.records.power(host);
         self.registers.power(host);

@@ -9,6 +9,7 @@
 pub mod plot;
 
 use crate::measure::{Figures, Programme};
+use crate::ordeal::Survival;
 use crate::world::network::Weather;
 use plot::{Chart, Series};
 use serde::Serialize;
@@ -61,6 +62,7 @@ pub fn programme(seed: u64, nodes: u32, quiet_ms: u64) -> Programme {
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub figures: Vec<Figures>,
+    pub survivals: Vec<Survival>,
 }
 
 impl Report {
@@ -84,6 +86,9 @@ impl Report {
                     ));
                 }
             }
+        }
+        for survival in self.survivals.iter().filter(|survival| !survival.is_good()) {
+            short.push(format!("{} nodes: {survival}", survival.nodes));
         }
         short
     }
@@ -117,6 +122,10 @@ impl Report {
                 f.memory_max >> 10,
                 f.steps_per_node_s,
             );
+        }
+        for survival in &self.survivals {
+            let verdict = if survival.is_good() { "good" } else { "SHORT" };
+            let _ = writeln!(out, "{:>5} nodes, {survival}: {verdict}", survival.nodes);
         }
         out
     }
