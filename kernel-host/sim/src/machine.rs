@@ -25,6 +25,7 @@ pub struct Birth<'a> {
     pub life: Life,
     pub seed: u64,
     pub disk: &'a Disk,
+    pub keyring: crate::ids::Stamps,
     /// How many nodes there will be, for those that must know.
     pub nodes: u32,
 }
@@ -37,6 +38,8 @@ pub enum Opinion {
     Suspect,
     Dead,
     Left,
+    /// Its whole site does not answer: nobody knows.
+    Unreachable,
 }
 
 impl Opinion {

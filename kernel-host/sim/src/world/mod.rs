@@ -389,6 +389,7 @@ impl<M: Machine> World<M> {
             life: place.life(),
             seed: mix(self.seed ^ mix(u64::from(host) << 16 | u64::from(place.boot))),
             disk: &place.disk,
+            keyring: self.ids.keyring(place.id),
             nodes,
         };
         place.machine = Some(M::start(place.clock.moment(now_us), birth));
