@@ -191,10 +191,10 @@ impl Keys {
         neighbour.map(|entry| entry.grant)
     }
 
-    /// Whether somebody took this node's right to be one of our site.
+    /// Whether this very node was revoked for our site; not one whose charter or token fell, which
+    /// may come back by another.
     pub fn is_node_revoked(&self, node: NodeId) -> bool {
-        let fell = self.table.find(node).is_some_and(|entry| entry.revoked);
-        fell || self.revoked.is_node(node, self.site)
+        self.revoked.is_node(node, self.site)
     }
 
     /// Whether this node has a certificate of our site that counts.

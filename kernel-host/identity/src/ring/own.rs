@@ -52,6 +52,12 @@ impl Keys {
         self.own.is_some() && self.is_neighbour(self.me)
     }
 
+    /// Forgets our certificate: others say that it fell, and nobody who could prove it talks to us.
+    /// What follows is a `Joiner`, which may be let in anew if it was the charter that fell.
+    pub fn resign(&mut self) {
+        self.own = None;
+    }
+
     /// Founds the site: makes its charter and our certificate under it. Renewing a site's charter
     /// is the same: another founding token, given to a member.
     ///
