@@ -290,8 +290,9 @@ impl Joiner {
         self.state = JoinState::Member;
         self.outputs.push_back(JoinOutput::State(JoinState::Member));
         self.outputs.push_back(JoinOutput::Joined);
-        let certificate = Publication::of_certificate(&chain.certificate);
-        self.outputs.push_back(JoinOutput::Publish(certificate));
+        for publication in Publication::of_chain(chain) {
+            self.outputs.push_back(JoinOutput::Publish(publication));
+        }
     }
 
     /// Time passed: gives up on an answer, asks the next node, or founds the site.
@@ -363,10 +364,7 @@ impl Joiner {
             Ok(chain) => {
                 // The founder is the first machine that its token let in.
                 let used = GrantUse::of(&chain, &chain.grant);
-                let charter = RightBody::Charter(chain.grant.clone(), chain.charter.clone());
-                let charter = Publication::of_right(&charter);
                 self.finish(&chain);
-                self.outputs.push_back(JoinOutput::Publish(charter));
                 if let Some(used) = used {
                     let used = Publication::of_use(desk.keys.site(), &used);
                     self.outputs.push_back(JoinOutput::Publish(used));

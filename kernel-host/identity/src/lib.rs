@@ -2,12 +2,12 @@
 //!
 //! Does:      makes keys from seeds; root -> grant -> charter -> certificate, revocations, roots
 //!            that follow each other; `Keys`, which knows whom to trust; `Joiner` and `Admitter`,
-//!            the two sides of joining, renewal and approval.
+//!            the two sides of joining, renewal and approval; `Membership`, which has all three.
 //! Does not:  do I/O, encrypt (`session`), spread records or decide who is alive (`overlay`).
 //! Bounds:    `ring::CERTIFICATES_MAX` and its neighbours, `admitter::PENDING_MAX`,
 //!            `joiner::PEERS_MAX`; a chain fits `CHAIN_BYTES_MAX`.
 //! Trusts:    the root keys that it was given, and its caller for seeds nobody can guess.
-//! Start at:  `chain::Chain` (what proves what), then `ring::Keys`, `joiner::Joiner`.
+//! Start at:  `chain::Chain` (what proves what), then `membership::Membership`.
 //!
 //! What a chain means. The root is a key on somebody's shelf. It signs *grants*: a token, a list
 //! of machines, or an operator. The first node of a site that holds a founding token makes the
@@ -27,6 +27,7 @@ pub mod desk;
 pub mod fuzz;
 pub mod grant;
 pub mod joiner;
+pub mod membership;
 pub mod publication;
 pub mod request;
 pub mod revocation;

@@ -37,6 +37,15 @@ impl Publication {
         }
     }
 
+    /// A charter, then a certificate that it proves.
+    pub fn of_chain(chain: &Chain) -> [Self; 2] {
+        let charter = RightBody::Charter(chain.grant.clone(), chain.charter.clone());
+        [
+            Self::of_right(&charter),
+            Self::of_certificate(&chain.certificate),
+        ]
+    }
+
     pub fn of_certificate(certificate: &Certificate) -> Self {
         let subject = certificate.node().bytes();
         Self::of_cluster(RecordKind::CERTIFICATE, subject, certificate.encode())

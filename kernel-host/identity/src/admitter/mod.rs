@@ -178,11 +178,22 @@ impl Admitter {
 
     /// A `GRANT_USE` record that the store verified, ours or another node's.
     pub fn handle_use(&mut self, record: &Record) {
-        if record.key.kind != RecordKind::GRANT_USE || record.ended {
+        if !record.ended {
+            self.learn_use(record.key.kind, record.key.subject, &record.body);
+        }
+    }
+
+    /// A record that we publish ourselves.
+    pub fn handle_publication(&mut self, publication: &Publication) {
+        self.learn_use(publication.kind, publication.subject, &publication.body);
+    }
+
+    fn learn_use(&mut self, kind: RecordKind, subject: [u8; 16], body: &[u8]) {
+        if kind != RecordKind::GRANT_USE {
             return;
         }
-        let one = GrantUse::decode(&record.body);
-        let one = one.filter(|one| one.subject() == record.key.subject);
+        let one = GrantUse::decode(body);
+        let one = one.filter(|one| one.subject() == subject);
         if let Some(over) = one.and_then(|one| self.uses.learn(&one)) {
             self.event(AdmitEvent::OverCount(over));
         }

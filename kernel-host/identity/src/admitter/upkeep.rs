@@ -213,6 +213,14 @@ impl Admitter {
         self.sharing.again_ms = (self.sharing.again_ms * 2).min(LOOK_MS);
     }
 
+    /// Our certificate fell with its charter: look for another at once.
+    pub fn handle_fall(&mut self, now: Moment) {
+        self.renewal = Renewal {
+            held_since_ms: self.renewal.held_since_ms,
+            ..Renewal::new(now)
+        };
+    }
+
     /// Our site has a charter that is new to us: ask for its secret at once.
     pub fn handle_charter(&mut self, now: Moment) {
         self.sharing = Sharing::new(now);

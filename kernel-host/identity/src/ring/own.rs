@@ -175,6 +175,11 @@ impl Keys {
         })
     }
 
+    /// Whether we hold the secret of a charter that counts.
+    pub fn can_sign(&self) -> bool {
+        self.signing_charter().is_some()
+    }
+
     /// Whether we could issue certificates.
     pub fn can_issue(&self) -> bool {
         self.is_member() && self.signing_charter().is_some()

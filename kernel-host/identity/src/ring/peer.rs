@@ -35,7 +35,7 @@ pub struct Peer {
 }
 
 impl Keys {
-    /// What we show in a handshake: our chain, or a stranger's hello while we have none that counts.
+    /// What we show in a handshake: our chain, or a stranger's hello while none of ours counts.
     pub fn payload(&self) -> Vec<u8> {
         match self.own.as_ref().filter(|_| self.is_member()) {
             Some(chain) => Credential::Member(Box::new(chain.clone())).encode(),
