@@ -4,7 +4,7 @@
 
 use crate::chain::Credential;
 use crate::cluster::{ClusterFacts, ClusterSecret};
-use crate::publication::{GrantUse, RightBody, certificate_in, revocation_in};
+use crate::publication::{GrantUse, RightBody, Word, certificate_in, revocation_in};
 use crate::ring::Keys;
 use crate::secret::{SecretKey, Seed};
 use crate::token::Token;
@@ -71,6 +71,9 @@ pub fn fuzz_text(data: &[u8]) {
     if let Ok(token) = text.parse::<Token>() {
         let again: Token = token.reveal().parse().expect("what was written is read");
         assert_eq!(again.grant(), token.grant());
+    }
+    if let Ok(word) = text.parse::<Word>() {
+        assert_eq!(word.to_string().parse(), Ok(word));
     }
     if let Ok(facts) = ClusterFacts::read(&text) {
         assert_eq!(ClusterFacts::read(&facts.write()), Ok(facts));

@@ -9,9 +9,9 @@
 use crate::admitter::{AdmitEvent, AdmitOutput, Admitter, Approval, Pending};
 use crate::desk::{Desk, Sight};
 use crate::joiner::{JoinOutput, JoinState, Joiner};
-use crate::publication::Publication;
+use crate::publication::{Publication, Word};
 use crate::request::Applicant;
-use crate::ring::{Keys, News, SharedKeys, Standing};
+use crate::ring::{Keys, News, SharedKeys, Standing, Verdict};
 use crate::secret::{SecretKey, Seed, node_id};
 use netcore::dice::Dice;
 use protocol::peer::admission::{AdmissionMessage, ApprovalCode, Refusal};
@@ -266,6 +266,18 @@ impl Membership {
         self.work(now, sight, |desk, joiner, admitter| {
             joiner.is_none().then(|| admitter.approve(desk, code))
         })
+    }
+
+    /// A word of the cluster's owner, told to this node: judges it, and publishes it if it is good.
+    pub fn tell(&mut self, now: Moment, sight: &dyn Sight, word: &Word) -> Verdict {
+        let verdict = self.work(now, sight, |desk, _, _| match word {
+            Word::Right(right) => desk.keys.learn_right(right),
+            Word::Revocation(revocation) => desk.keys.learn_revocation(revocation),
+        });
+        if verdict == Verdict::Good {
+            self.publish(word.publication());
+        }
+        verdict
     }
 
     /// Time passed, or `SharedKeys` learned something. Early or repeated calls are harmless.

@@ -6,6 +6,7 @@
 //! Trusts:    nobody: `ring` judges what is decoded here.
 //! Start at:  `Publication`.
 
+use crate::armour::{self, BadText};
 use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate};
 use crate::chain::Chain;
 use crate::charter::Charter;
@@ -17,6 +18,7 @@ use protocol::peer::admission::MachineId;
 use protocol::peer::{Realm, RecordKind};
 use protocol::{NodeId, SiteId};
 use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 /// A record that a node should publish: everything but what the store adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,50 @@ impl Publication {
             subject: one.subject(),
             body: one.encode(),
         }
+    }
+}
+
+/// How a word of the cluster's owner starts.
+pub const WORD_PREFIX: &str = "luc-word-";
+
+/// What the owner of the cluster signs at home, as text: a right or a revocation. No secret is in
+/// it; it is told to any node, which tells all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    Right(RightBody),
+    Revocation(Revocation),
+}
+
+impl Word {
+    pub fn publication(&self) -> Publication {
+        match self {
+            Self::Right(right) => Publication::of_right(right),
+            Self::Revocation(revocation) => Publication::of_revocation(revocation),
+        }
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = match self {
+            Self::Right(right) => [vec![0], right.encode()].concat(),
+            Self::Revocation(revocation) => [vec![1], revocation.encode()].concat(),
+        };
+        f.write_str(&armour::write(WORD_PREFIX, &bytes))
+    }
+}
+
+impl FromStr for Word {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Self, BadText> {
+        let bytes = armour::read(WORD_PREFIX, text)?;
+        let word = match bytes.split_first() {
+            Some((0, right)) => RightBody::decode(right).map(Self::Right),
+            Some((1, revocation)) => revocation_in(revocation).map(Self::Revocation),
+            _ => None,
+        };
+        word.ok_or(BadText::Content)
     }
 }
 

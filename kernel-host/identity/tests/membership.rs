@@ -6,9 +6,10 @@ mod world;
 use identity::desk::Sight;
 use identity::joiner::JoinState;
 use identity::membership::{MemberOutput, Membership, MembershipConfig};
+use identity::publication::Word;
 use identity::request::Applicant;
 use identity::revocation::{Authority, Target};
-use identity::ring::Standing;
+use identity::ring::{Standing, Verdict};
 use identity::token::Token;
 use protocol::peer::admission::AdmissionMessage;
 use protocol::{Moment, NodeId, Timestamp};
@@ -206,13 +207,10 @@ fn a_node_that_is_revoked_becomes_a_stranger_that_is_told_so() {
     let root = secret(0);
     let by = (Authority::Root(root.public()), &root);
     let revoked = revocation(Target::Node(street.nodes[1].id), None, START_MS / 1000, by);
-    for at in 0..2 {
-        street.nodes[at]
-            .membership
-            .keys()
-            .borrow_mut()
-            .learn_revocation(&revoked);
-    }
+    let (now, sight) = (street.now, street.sight(0));
+    let word: Word = Word::Revocation(revoked).to_string().parse().unwrap();
+    let verdict = street.nodes[0].membership.tell(now, &sight, &word);
+    assert_eq!(verdict, Verdict::Good);
     street.run(10);
     assert!(street.nodes[0].membership.is_member());
     assert_eq!(street.nodes[1].changes, [true, false]);

@@ -8,7 +8,7 @@ use identity::chain::{Chain, Credential};
 use identity::charter::{Charter, CharterFields};
 use identity::cluster::ClusterSecret;
 use identity::grant::{Grant, GrantFields, GrantRight, Listed};
-use identity::publication::{GrantUse, RightBody};
+use identity::publication::{GrantUse, RightBody, Word};
 use identity::revocation::{Authority, Target};
 use identity::ring::{Keys, Standing};
 use identity::secret::{SecretKey, node_id};
@@ -284,6 +284,14 @@ fn the_bytes_of_version_1_stay_as_they_are() {
         ("revocation-by-operator", by_operator.encode()),
         ("revocation-by-site", by_site.encode()),
         ("grant-use", one_use.encode()),
+        (
+            "word-revocation",
+            Word::Revocation(by_root.clone()).to_string().into_bytes(),
+        ),
+        (
+            "word-right",
+            Word::Right(charter.clone()).to_string().into_bytes(),
+        ),
         ("token", token.reveal().into_bytes()),
     ];
     for (what, bytes) in golden {
