@@ -27,6 +27,7 @@ const CORES: &[&str] = &[
     "kernel-host/protocol",
     "kernel-host/overlay",
     "kernel-host/identity",
+    "kernel-host/session",
     "kernel-host/cloud",
     "kernel-host/api",
     "kernel-host/sim",

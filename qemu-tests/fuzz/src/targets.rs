@@ -13,7 +13,7 @@ pub type Target = fn(&[u8]);
 
 /// `room/corpus` and the target; the seeds lie in `corpus/<corpus>/` of the room's folder.
 #[rustfmt::skip] // keeps the columns
-pub const TARGETS: [(&str, Target); 39] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("api/request",            api::fuzz::fuzz_request),
     ("identity/credential",    identity::fuzz::fuzz_credential),
     ("identity/saved",         identity::fuzz::fuzz_saved),
@@ -44,6 +44,9 @@ pub const TARGETS: [(&str, Target); 39] = [
     ("node/supervision",       node::supervision::fuzz_supervision),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),
     ("protocol/words",         protocol::fuzz::fuzz_words),
+    ("session/data",           session::fuzz::fuzz_data),
+    ("session/handshake",      session::fuzz::fuzz_handshake),
+    ("session/stream",         session::fuzz::fuzz_stream),
     ("sys/alias",              sys::aliases::fuzz_alias),
     ("sys/module_table",       sys::modules::fuzz_module_table),
     ("sys/oem_strings",        sys::oem_strings::fuzz_oem_strings),
