@@ -306,17 +306,26 @@ impl Joiner {
             self.count_silence(desk.now, ask.to);
         }
         if self.ask.is_none() {
-            let due = self
-                .gatekeepers
-                .iter()
-                .min_by_key(|(node, one)| (one.due_ms, **node));
-            match due.map(|(node, one)| (*node, one.due_ms)) {
+            match self.next_gatekeeper(now_ms) {
                 Some((node, due_ms)) if due_ms <= now_ms => self.ask(desk, node),
                 Some(_) => {}
                 None if self.found_at_ms.is_some_and(|at_ms| at_ms <= now_ms) => self.found(desk),
                 None => self.show(),
             }
         }
+    }
+
+    /// Whom to ask next, and when: any of those that are due, so that a storm of strangers spreads
+    /// over the site.
+    fn next_gatekeeper(&mut self, now_ms: u64) -> Option<(NodeId, u64)> {
+        let waiting = self
+            .gatekeepers
+            .iter()
+            .map(|(node, one)| (*node, one.due_ms));
+        let due = waiting.clone().filter(|(_, due_ms)| *due_ms <= now_ms);
+        let pick = self.dice.below(due.clone().count() as u64);
+        let picked = due.clone().nth(usize::try_from(pick).unwrap_or(0));
+        picked.or_else(|| waiting.min_by_key(|(_, due_ms)| *due_ms))
     }
 
     fn count_silence(&mut self, now: Moment, node: NodeId) {

@@ -175,6 +175,7 @@ impl Admitter {
         let pending = Pending {
             node: from,
             name: request.name.clone(),
+            machine: request.machine,
             code: ApprovalCode::of(&request.node),
             since_ms: known.unwrap_or(now_ms),
             heard_ms: now_ms,

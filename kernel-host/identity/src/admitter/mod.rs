@@ -18,7 +18,7 @@ use crate::chain::Chain;
 use crate::desk::Desk;
 use crate::publication::{GrantUse, Publication};
 use netcore::dice::Dice;
-use protocol::peer::admission::{AdmissionMessage, ApprovalCode, JoinRequest, Refusal};
+use protocol::peer::admission::{AdmissionMessage, ApprovalCode, JoinRequest, MachineId, Refusal};
 use protocol::peer::{Record, RecordKind};
 use protocol::{Moment, Name, NodeId};
 use std::collections::{BTreeMap, VecDeque};
@@ -83,6 +83,8 @@ pub enum AdmitOutput {
 pub struct Pending {
     pub node: NodeId,
     pub name: Name,
+    /// What it says of its hardware.
+    pub machine: MachineId,
     pub code: ApprovalCode,
     pub since_ms: u64,
     heard_ms: u64,
