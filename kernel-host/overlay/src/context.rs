@@ -33,6 +33,14 @@ pub trait Keyring: fmt::Debug {
     fn verify(&self, author: NodeId, bytes: &[u8], signature: &Signature) -> Verdict;
     /// The site that `node`'s certificate names. `None`: no certificate known.
     fn site_of(&self, node: NodeId) -> Option<SiteId>;
+    /// Whether `node`'s right was taken away.
+    fn is_revoked(&self, node: NodeId) -> bool {
+        self.verify(node, &[], &Signature([0; 64])) == Verdict::Revoked
+    }
+    /// Whether `node`'s machine has come back under a new key, so that this id is gone for good.
+    fn is_replaced(&self, _node: NodeId) -> bool {
+        false
+    }
     /// Takes in a record that proves itself (certificate, grant, revocation) and says whether it
     /// does. Anything else is `Bad`.
     fn learn(&mut self, now: Moment, record: &Record) -> Verdict;

@@ -6,10 +6,19 @@
 //!            what a virtual machine is (`cloud`).
 //! Bounds:    each part names its own maxima; together at most 8 MB at 5,000 nodes.
 //! Trusts:    that `from` of a message is the node it names: sessions prove it.
-//! Start at:  `context::Context`, then the parts.
+//! Start at:  `overlay::Overlay`, then `context::Context`, then the parts.
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod context;
+pub mod directory;
+pub mod overlay;
+pub mod recon;
+pub mod rules;
+pub mod store;
 
 pub use context::{Context, Event, Keyring, Outbox, Save, Send, Verdict};
+pub use overlay::SiteView;
+pub use overlay::{Answer, Config, Draft, Input, NodeState, NodeView, Output, Overlay, Refused};
+pub use rules::Rules;

@@ -8,6 +8,7 @@
 //! Start at:  the table `messages!`.
 
 use super::admission::AdmissionMessage;
+use super::directory::DirectoryMessage;
 use super::lookup::LookupMessage;
 use super::recon::ReconMessage;
 use super::register::RegisterMessage;
@@ -93,6 +94,7 @@ messages! {
     4 Register(RegisterMessage): "Compare-and-swap registers and host leases.",
     5 Lookup(LookupMessage): "Records asked for one by one.",
     6 Admission(AdmissionMessage): "Joining, renewal and approval.",
+    7 Directory(DirectoryMessage): "Whether a site still answers.",
 }
 
 /// A body that uses all its bytes. Longer bodies come from later versions, which add fields at

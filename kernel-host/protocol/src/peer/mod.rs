@@ -10,10 +10,14 @@
 
 pub mod admission;
 pub mod capped;
+pub mod card;
 pub mod contact;
+pub mod directory;
 pub mod keys;
 pub mod life;
+pub mod load;
 pub mod lookup;
+pub mod members;
 pub mod message;
 pub mod recon;
 pub mod record;
@@ -23,9 +27,12 @@ pub mod spread;
 pub mod stamp;
 pub mod swim;
 
+pub use card::NodeCard;
 pub use contact::Contact;
 pub use keys::{PublicKey, SessionKey, Signature};
 pub use life::Life;
+pub use load::SiteLoad;
+pub use members::{MemberLine, SiteMembers};
 pub use message::{BadMessage, Channel, Message};
 pub use record::{Realm, Record, RecordKey, RecordKind, Version};
 pub use stamp::Stamp;

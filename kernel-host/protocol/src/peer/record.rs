@@ -7,7 +7,7 @@
 //! Trusts:    nobody: a decoded record is well-formed, not true.
 //! Start at:  `Record`.
 
-use super::{Signature, Stamp};
+use super::{RECORD_BODY_BYTES_MAX, Signature, Stamp};
 use crate::{NodeId, SiteId};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,38 @@ pub struct Record {
     pub signature: Signature,
 }
 
+/// Bytes of a signature, which ends an encoded record.
+const SIGNATURE_BYTES: usize = 64;
+
+/// Bytes of a record before its body and after it, at most.
+pub const RECORD_OVERHEAD_BYTES_MAX: usize = 160;
+
+/// Bytes of an encoded record.
+pub const RECORD_BYTES_MAX: usize = RECORD_BODY_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX;
+
+impl Record {
+    /// The bytes that travel and are kept. The signature is the last 64.
+    pub fn encode(&self) -> Vec<u8> {
+        let room = Vec::with_capacity(self.body.len() + RECORD_OVERHEAD_BYTES_MAX);
+        postcard::to_extend(self, room).unwrap_or_default()
+    }
+
+    /// A record that uses all these bytes, with a body that is not too long.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return None;
+        }
+        let (record, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let is_whole = rest.is_empty() && record.body.len() <= RECORD_BODY_BYTES_MAX;
+        is_whole.then_some(record)
+    }
+
+    /// What is signed of an encoded record: all but the signature.
+    pub fn signed_part(encoded: &[u8]) -> &[u8] {
+        &encoded[..encoded.len().saturating_sub(SIGNATURE_BYTES)]
+    }
+}
+
 impl Serialize for RecordKind {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(out)
@@ -73,6 +105,8 @@ impl RecordKind {
     pub const SITE_MEMBERS: Self = Self(2);
     /// What a site has and uses; cluster realm; subject: the speaker.
     pub const SITE_LOAD: Self = Self(3);
+    /// A site that is given up for good; cluster realm; grow-only; subject: the site.
+    pub const SITE_RETIRED: Self = Self(4);
     /// A node's certificate; cluster realm; subject: the node. Proves itself.
     pub const CERTIFICATE: Self = Self(16);
     /// A right signed by the cluster's root: token, list or charter. Proves itself.

@@ -1,0 +1,179 @@
+//! What is done once in a while: renewals, fading, forgetting; and the start from a disk.
+//!
+//! Does:      repeats our own records, sweeps the store, notes when we were last up; after a long
+//!            absence starts from what peers hold; picks neighbours to compare with.
+//! Does not:  run often: `PERIOD_MS`.
+//! Bounds:    `CONTACTS_MAX` contacts of discovery.
+//! Trusts:    its own disk for what was verified when it was written.
+//! Start at:  `Overlay::upkeep`.
+
+use super::journal::Happening;
+use super::{NodeState, Overlay};
+use crate::context::Save;
+use crate::store::authority::{self, AuthorRule};
+use protocol::peer::{Realm, Record, Stamp};
+use protocol::{Moment, NodeId, SiteId, Timestamp};
+
+pub(super) const PERIOD_MS: u64 = 30_000;
+/// Contacts from discovery; the oldest make room.
+pub(super) const CONTACTS_MAX: usize = 16;
+/// Where the disk says when we were last up.
+const SEEN_KEY: &str = "overlay/seen";
+/// Room for clocks when an acknowledgement is held against a tombstone.
+const MARGIN_MS: u64 = 120_000;
+
+impl Overlay {
+    pub(super) fn upkeep(&mut self, now: Moment) {
+        self.upkeep_ms = now.uptime_ms + self.core.dice.around(PERIOD_MS);
+        self.renew_own(now);
+        self.trim_gone(now);
+        let seen = self.clock.wall(now).unix_ms().to_le_bytes().to_vec();
+        self.core.outbox.saves.push_back(Save {
+            key: SEEN_KEY.to_owned(),
+            value: Some(seen),
+        });
+        let is_off = self.clock.is_off();
+        if is_off != self.journal.clock_is_off {
+            self.journal.clock_is_off = is_off;
+            self.journal.note(now, Happening::Clock { is_off });
+        }
+        self.sweep(now);
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        let own_site = self.core.me.site;
+        let mut cluster: Option<Option<Stamp>> = None;
+        let acknowledged = |realm: Realm| -> Option<Stamp> {
+            let view = crate::directory::View {
+                store: &self.store,
+                clock: &self.clock,
+                now,
+            };
+            let of = |site: SiteId| match site == own_site {
+                true => Some(self.acknowledged),
+                false => self.directory.acknowledged(&view, site),
+            };
+            let sites: Vec<SiteId> = match realm {
+                Realm::Cluster => self.directory.sites().collect(),
+                Realm::Site(home) => std::iter::once(home)
+                    .chain(self.directory.backup_sites(home))
+                    .collect(),
+            };
+            let least = sites.into_iter().map(of).min().flatten()?;
+            let margin = least.wall().unix_ms().saturating_sub(MARGIN_MS);
+            Some(Stamp::from_wall(Timestamp::from_unix_ms(margin)))
+        };
+        let mut known: std::collections::BTreeMap<Realm, Option<Stamp>> =
+            std::collections::BTreeMap::new();
+        for realm in self.store.realms_with_tombstones() {
+            let seen = match realm {
+                Realm::Cluster => *cluster.get_or_insert_with(|| acknowledged(realm)),
+                Realm::Site(_) => acknowledged(realm),
+            };
+            known.insert(realm, seen);
+        }
+        let mut cx = self.core.context(now);
+        self.store.sweep(&mut cx, &self.clock, |realm| {
+            known.get(&realm).copied().flatten()
+        });
+        self.store.drop_replaced(&mut cx);
+        self.directory.prune(&self.store);
+    }
+
+    /// Our records and a peer's were equal: what everybody had said by then has reached us.
+    pub(super) fn settle(&mut self, now: Moment) {
+        let wall = Stamp::from_wall(self.clock.wall(now));
+        let heard = self.directory.heard_from_all().unwrap_or(wall).min(wall);
+        self.acknowledged = self.acknowledged.max(heard);
+        self.doubts.set_catching(false);
+    }
+
+    /// What the disk held. After a long absence all that others may have ended is forgotten; our
+    /// own objects are asked for at their home.
+    pub(super) fn restore(&mut self, now: Moment, saved: Vec<(String, Vec<u8>)>) {
+        let mut seen: Option<u64> = None;
+        let mut records = Vec::new();
+        for (key, value) in saved {
+            if key == SEEN_KEY {
+                seen = value.as_slice().try_into().ok().map(u64::from_le_bytes);
+            } else if key.starts_with("record/")
+                && let Some(record) = Record::decode(&value)
+            {
+                records.push((record, value));
+            }
+        }
+        // Certificates and rights first, as in a heal.
+        records.sort_by_key(|(record, _)| authority::of(record.key.kind).class);
+        for (record, bytes) in records {
+            self.restore_one(now, &record, &bytes);
+        }
+        let away_ms = seen.map(|seen| now.wall.unix_ms().abs_diff(seen));
+        let is_long = away_ms.is_some_and(|away| away > self.store.limits().tombstone_ms);
+        if is_long && self.rules.tombstone_horizon {
+            self.start_anew(now);
+        }
+        self.backups_changed(now);
+    }
+
+    fn restore_one(&mut self, now: Moment, record: &Record, bytes: &[u8]) {
+        let row = authority::of(record.key.kind);
+        if row.author == AuthorRule::Proof {
+            let _ = self.core.keyring.learn(now, record);
+        }
+        if self.store.restore(now, bytes).is_some() {
+            let cx = self.core.context(now);
+            self.directory.learn(&cx, record);
+        }
+    }
+
+    fn start_anew(&mut self, now: Moment) {
+        self.journal.note(now, Happening::StartedAnew);
+        let own: Vec<Record> = self
+            .store
+            .realms()
+            .flat_map(|(_, table)| table.iter())
+            .filter(|((kind, _), one)| {
+                one.author == self.core.me.node
+                    && authority::of(*kind).author == AuthorRule::Owner
+                    && !one.ended
+            })
+            .filter_map(|(_, one)| one.record())
+            .collect();
+        let mut cx = self.core.context(now);
+        self.store.forget_mergeable(&mut cx);
+        self.doubts.set_catching(true);
+        own.iter()
+            .for_each(|record| self.doubts.put(now.uptime_ms, record));
+    }
+
+    pub(super) fn compare_with_neighbours(&mut self, now: Moment) {
+        let neighbours = self.neighbours(now);
+        let mut cx = self.core.context(now);
+        self.recon
+            .handle_timeout(&mut cx, &self.store, &self.clock, &neighbours);
+    }
+
+    /// With whom we compare: links, and now and then somebody who keeps the same copies.
+    fn neighbours(&mut self, now: Moment) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.contacts.iter().map(|contact| contact.node).collect();
+        let there = self
+            .members
+            .iter()
+            .filter(|(_, one)| one.state == NodeState::Alive);
+        let there: Vec<NodeId> = there.map(|(node, _)| *node).collect();
+        nodes.extend(there.iter().take(4));
+        let backed = self.directory.backed().into_iter();
+        let sites: Vec<SiteId> = self
+            .directory
+            .backup_sites(self.core.me.site)
+            .chain(backed)
+            .collect();
+        if !sites.is_empty() {
+            let at = usize::try_from(self.core.dice.below(sites.len() as u64)).unwrap_or(0);
+            nodes.extend(sites.get(at).and_then(|site| self.someone_in(now, *site)));
+        }
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}

@@ -1,0 +1,186 @@
+//! How records go: they fade, are forgotten, or lose their author.
+//!
+//! Does:      drops what its author no longer repeats, tombstones that everybody has seen, and all
+//!            that a revoked node wrote.
+//! Does not:  decide when: `Overlay` calls once in a while.
+//! Bounds:    one pass over the kinds that fade and over the tombstones.
+//! Trusts:    the directory for what each site has acknowledged.
+//! Start at:  `Store::sweep`.
+
+use super::authority::{AUTHORITY, AuthorRule, Span};
+use super::{Store, authority};
+use crate::clock::Clock;
+use crate::context::{Context, Event};
+use protocol::peer::{Realm, RecordKey, RecordKind, Stamp};
+use protocol::{NodeId, SiteId};
+use std::collections::BTreeSet;
+
+/// Tombstones that wait for acknowledgements that the rule does not ask for (a test's switch).
+const NO_HORIZON_MS: u64 = 5_000;
+
+impl Store {
+    /// Sites whose realms we keep besides our own. Others' records are dropped.
+    pub fn set_backed(&mut self, cx: &mut Context<'_>, backed: BTreeSet<SiteId>) {
+        if self.backed == backed {
+            return;
+        }
+        self.backed = backed;
+        let gone: Vec<RecordKey> = self
+            .realms()
+            .filter(|(realm, _)| !self.keeps(*realm))
+            .flat_map(|(realm, table)| keys_of(realm, table.iter().map(|(place, _)| *place)))
+            .collect();
+        for key in gone {
+            self.remove(cx, &key);
+        }
+    }
+
+    /// Drops what has faded, and tombstones that are older than `acknowledged` allows: a function
+    /// of the realm, because its keepers must have seen them.
+    pub fn sweep(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: &Clock,
+        acknowledged: impl Fn(Realm) -> Option<Stamp>,
+    ) {
+        self.drop_faded(cx, clock);
+        let forgotten: Vec<RecordKey> = self
+            .tombstones
+            .iter()
+            .filter(|key| self.is_past(cx, clock, key, &acknowledged))
+            .copied()
+            .collect();
+        for key in forgotten {
+            self.counters.forgotten += 1;
+            self.remove(cx, &key);
+            cx.out.events.push_back(Event::Forgotten(key));
+        }
+    }
+
+    fn is_past(
+        &self,
+        cx: &Context<'_>,
+        clock: &Clock,
+        key: &RecordKey,
+        acknowledged: &impl Fn(Realm) -> Option<Stamp>,
+    ) -> bool {
+        let Some(entry) = self.find(key) else {
+            return false;
+        };
+        let held_ms = cx.now_ms().saturating_sub(entry.heard_ms);
+        if !self.rules.tombstone_horizon {
+            return held_ms > NO_HORIZON_MS;
+        }
+        let age_ms = held_ms.min(clock.age_ms(cx.now, entry.written));
+        age_ms > self.limits.tombstone_ms
+            && acknowledged(key.realm).is_some_and(|seen| seen > entry.written)
+    }
+
+    /// Kinds that fade go when their author has been silent; of each site the newest word stays,
+    /// so that a lost site is still known.
+    fn drop_faded(&mut self, cx: &mut Context<'_>, clock: &Clock) {
+        let limit_ms = self.limits.fade_ms + self.limits.fade_ms / 2;
+        let fading = || AUTHORITY.iter().filter(|row| row.span == Span::Fades);
+        let mut gone: Vec<RecordKey> = Vec::new();
+        for (realm, table) in &self.realms {
+            for row in fading() {
+                let old = table.of_kind(row.kind).filter(|(_, entry)| {
+                    entry.author != cx.me && clock.age_ms(cx.now, entry.written) > limit_ms
+                });
+                let kept = |author: NodeId| {
+                    let is_word = row.kind == RecordKind::SITE_MEMBERS;
+                    is_word && self.is_last_word(cx, author)
+                };
+                let old = old.filter(|(_, entry)| !kept(entry.author));
+                gone.extend(keys_of(*realm, old.map(|(place, _)| *place)));
+            }
+        }
+        for key in gone {
+            self.counters.faded += 1;
+            self.remove(cx, &key);
+        }
+    }
+
+    /// Whether no other speaker of the author's site has a later word.
+    fn is_last_word(&self, cx: &Context<'_>, author: NodeId) -> bool {
+        let site = cx.keyring.site_of(author);
+        let words = self.of_kind(Realm::Cluster, RecordKind::SITE_MEMBERS);
+        let mut last: Option<&super::Entry> = None;
+        for (_, entry) in words.filter(|(_, one)| cx.keyring.site_of(one.author) == site) {
+            let is_later =
+                last.is_none_or(|last| (entry.written, entry.author) > (last.written, last.author));
+            if is_later {
+                last = Some(entry);
+            }
+        }
+        last.is_some_and(|last| last.author == author && !last.ended)
+    }
+
+    /// Drops what revoked nodes wrote, except what proves itself.
+    pub(super) fn purge_revoked(&mut self, cx: &mut Context<'_>) {
+        let mut authors: BTreeSet<NodeId> = BTreeSet::new();
+        for (_, table) in self.realms() {
+            authors.extend(table.iter().map(|(_, entry)| entry.author));
+        }
+        authors.retain(|author| cx.keyring.is_revoked(*author));
+        if authors.is_empty() {
+            return;
+        }
+        let mut gone: Vec<RecordKey> = Vec::new();
+        for (realm, table) in &self.realms {
+            let theirs = table.iter().filter(|((kind, _), entry)| {
+                let row = authority::of(*kind);
+                let proves_itself = row.author == AuthorRule::Proof && row.span == Span::Grows;
+                authors.contains(&entry.author) && !proves_itself
+            });
+            gone.extend(keys_of(*realm, theirs.map(|(place, _)| *place)));
+        }
+        for key in gone {
+            self.counters.revoked += 1;
+            self.remove(cx, &key);
+        }
+    }
+
+    /// Certificates of nodes whose machine has come back under a new key, and what they wrote.
+    pub fn drop_replaced(&mut self, cx: &mut Context<'_>) {
+        let places = self.of_kind(Realm::Cluster, RecordKind::CERTIFICATE);
+        let replaced: Vec<RecordKey> = keys_of(
+            Realm::Cluster,
+            places
+                .map(|(place, _)| *place)
+                .filter(|(_, subject)| cx.keyring.is_replaced(NodeId::from_bytes(*subject))),
+        )
+        .collect();
+        for key in replaced {
+            self.counters.faded += 1;
+            self.remove(cx, &key);
+        }
+    }
+
+    /// Forgets everything that others may have ended meanwhile: this node was away for too long.
+    pub fn forget_mergeable(&mut self, cx: &mut Context<'_>) {
+        let keep = |kind: RecordKind| {
+            let row = authority::of(kind);
+            row.author == AuthorRule::Proof || row.span == Span::Grows
+        };
+        let gone: Vec<RecordKey> = self
+            .realms()
+            .flat_map(|(realm, table)| keys_of(realm, table.iter().map(|(place, _)| *place)))
+            .filter(|key| !keep(key.kind))
+            .collect();
+        for key in gone {
+            self.remove(cx, &key);
+        }
+    }
+}
+
+fn keys_of(
+    realm: Realm,
+    places: impl Iterator<Item = super::table::Place>,
+) -> impl Iterator<Item = RecordKey> {
+    places.map(move |(kind, subject)| RecordKey {
+        realm,
+        kind,
+        subject,
+    })
+}
