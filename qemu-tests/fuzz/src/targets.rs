@@ -47,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("session/data",           session::fuzz::fuzz_data),
     ("session/handshake",      session::fuzz::fuzz_handshake),
     ("session/stream",         session::fuzz::fuzz_stream),
+    ("state/header",           state::fuzz_header),
     ("sys/alias",              sys::aliases::fuzz_alias),
     ("sys/module_table",       sys::modules::fuzz_module_table),
     ("sys/oem_strings",        sys::oem_strings::fuzz_oem_strings),
