@@ -25,6 +25,7 @@ pub mod charter;
 pub mod cluster;
 pub mod desk;
 pub mod fuzz;
+pub mod gate;
 pub mod grant;
 pub mod joiner;
 pub mod membership;

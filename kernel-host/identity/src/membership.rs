@@ -2,7 +2,7 @@
 //!
 //! Does:      puts `Keys`, `Joiner` and `Admitter` together; a node drives this alone.
 //! Does not:  make sessions (it is told of them) or keep records (it is handed those of tokens).
-//! Bounds:    those of its parts; `STRANGERS_MAX` strangers whose session keys are remembered.
+//! Bounds:    those of its parts; `STRANGERS_MAX` strangers whose addresses are remembered.
 //! Trusts:    its caller for seeds, and for who is alive.
 //! Start at:  `Membership::handle_message`.
 
@@ -18,6 +18,7 @@ use protocol::peer::admission::{AdmissionMessage, ApprovalCode, Refusal};
 use protocol::peer::{PublicKey, Record, RecordKind, SessionKey};
 use protocol::{Moment, NodeId};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 /// Strangers that can be answered. Above, the one that was heard longest ago is forgotten: it asks
 /// again.
@@ -71,8 +72,8 @@ pub struct Membership {
     dice: Dice,
     joiner: Option<Joiner>,
     admitter: Admitter,
-    /// Strangers by the id that their key gives, with the session key that proved it.
-    strangers: BTreeMap<NodeId, (SessionKey, u64)>,
+    /// Strangers by the id that their key gives, and where they were heard, and when.
+    strangers: BTreeMap<NodeId, (SocketAddr, u64)>,
     outputs: VecDeque<MemberOutput>,
 }
 
@@ -195,13 +196,13 @@ impl Membership {
         self.start_to_join(now);
     }
 
-    /// A message from a stranger whose handshake proved this session key. `None`: it is none that
-    /// a stranger may send. The id is for `Send` and `session_key_of`.
+    /// A message from a stranger at an address, whose handshake proved this session key. `None`: it
+    /// is none that a stranger may send.
     pub fn handle_stranger(
         &mut self,
         now: Moment,
         sight: &dyn Sight,
-        session: SessionKey,
+        (session, address): (SessionKey, SocketAddr),
         message: AdmissionMessage,
     ) -> Option<NodeId> {
         let AdmissionMessage::Join(request) = &message else {
@@ -211,12 +212,12 @@ impl Membership {
             return None;
         }
         let node = node_id(&request.node);
-        self.remember(now, node, session);
+        self.remember(now, node, address);
         self.handle_message(now, sight, node, message);
         Some(node)
     }
 
-    fn remember(&mut self, now: Moment, node: NodeId, session: SessionKey) {
+    fn remember(&mut self, now: Moment, node: NodeId, address: SocketAddr) {
         if self.strangers.len() >= STRANGERS_MAX && !self.strangers.contains_key(&node) {
             let oldest = self
                 .strangers
@@ -226,12 +227,12 @@ impl Membership {
                 self.strangers.remove(&oldest);
             }
         }
-        self.strangers.insert(node, (session, now.uptime_ms));
+        self.strangers.insert(node, (address, now.uptime_ms));
     }
 
-    /// How a node is reached whose session is known by its key alone: a stranger.
-    pub fn session_key_of(&self, stranger: NodeId) -> Option<SessionKey> {
-        self.strangers.get(&stranger).map(|(session, _)| *session)
+    /// Where a stranger was heard last, to whom something is sent.
+    pub fn address_of(&self, stranger: NodeId) -> Option<SocketAddr> {
+        self.strangers.get(&stranger).map(|(address, _)| *address)
     }
 
     /// A message from a node whose session proved that it is `from`.

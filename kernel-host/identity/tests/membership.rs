@@ -14,6 +14,7 @@ use identity::token::Token;
 use protocol::peer::admission::AdmissionMessage;
 use protocol::{Moment, NodeId, Timestamp};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use world::{DAY_MS, START_MS, TokenWish, machine, name, record, revocation, secret};
 
 #[derive(Debug)]
@@ -145,6 +146,7 @@ impl Street {
         let (Some(sender), Some(at)) = (find(from), find(to)) else {
             return;
         };
+        let address = SocketAddr::from(([192, 0, 2, 1], u16::try_from(sender).unwrap()));
         let sight = self.sight(at);
         let is_stranger = !self.nodes[sender].membership.is_member();
         let session = self.nodes[sender]
@@ -155,8 +157,8 @@ impl Street {
             .public();
         let node = &mut self.nodes[at].membership;
         if is_stranger {
-            let heard = node.handle_stranger(self.now, &sight, session, message);
-            assert!(heard.is_none_or(|heard| node.session_key_of(heard) == Some(session)));
+            let heard = node.handle_stranger(self.now, &sight, (session, address), message);
+            assert!(heard.is_none_or(|heard| node.address_of(heard) == Some(address)));
         } else {
             node.handle_message(self.now, &sight, from, message);
         }
@@ -250,6 +252,7 @@ fn what_a_stranger_may_not_say_is_not_heard() {
     let (now, sight) = (street.now, street.sight(0));
     let node = &mut street.nodes[0].membership;
     let session = secret(9).session().public();
+    let address = SocketAddr::from(([192, 0, 2, 1], 9));
     let words = [
         AdmissionMessage::Waiting { ask: 1 },
         AdmissionMessage::CharterAsk {
@@ -257,7 +260,10 @@ fn what_a_stranger_may_not_say_is_not_heard() {
         },
     ];
     for word in words {
-        assert_eq!(node.handle_stranger(now, &sight, session, word), None);
+        assert_eq!(
+            node.handle_stranger(now, &sight, (session, address), word),
+            None
+        );
         assert!(node.poll_output().is_none());
     }
     node.handle_peer(now, &sight, NodeId::from_bytes([7; 16]), Standing::Stranger);
