@@ -129,6 +129,9 @@ pub enum Wish {
 pub trait Machine: Sized + fmt::Debug {
     /// Whether each change of opinion is told as a `Note`; otherwise far ones are asked for.
     const TELLS_ALL: bool;
+    /// Whether it makes its own sessions: the world then carries sealed bytes to an address, and
+    /// makes no sessions of its own.
+    const HAS_SESSIONS: bool = false;
 
     fn start(now: Moment, birth: Birth<'_>) -> Self;
     /// A message, from a node that its session proved.

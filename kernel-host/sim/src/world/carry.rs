@@ -78,6 +78,9 @@ impl<M: Machine> World<M> {
         let now_us = self.now_us;
         let [from, to] = [packet.from, packet.to].map(|host| self.glances[at(host)]);
         packet.to_boot = to.boot;
+        if M::HAS_SESSIONS {
+            return Some(0);
+        }
         let steady_us = from.booted_us.max(to.booted_us) + STEADY_US;
         if self.glances.len() >= CROWD && now_us > steady_us {
             return Some(0);
@@ -213,10 +216,9 @@ impl<M: Machine> World<M> {
             });
             self.network.is_blocked(from, to, packet.channel)
         };
-        let is_known = receiver.is_up()
-            && receiver.boot == packet.to_boot
-            && !is_cut
-            && self.hosts[at(packet.to)].id == packet.to_id;
+        let is_same = receiver.boot == packet.to_boot
+            && (M::HAS_SESSIONS || self.hosts[at(packet.to)].id == packet.to_id);
+        let is_known = receiver.is_up() && is_same && !is_cut;
         let packet = if packet.copies > 1 {
             packet.copies -= 1;
             Packet {
