@@ -7,7 +7,9 @@
 //! Trusts:    the person at the keyboard.
 //! Start at:  `main`.
 
-use crate::checks::{Limits, Outcome, judge, judge_and_tell};
+use crate::Ours;
+use crate::checks::{Limits, Outcome, judge_and_tell};
+use crate::fat::Fat;
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
 use crate::measure::measure;
@@ -39,35 +41,31 @@ struct Arguments {
 /// What runs on the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
+    /// Our own
+    Overlay,
+    /// Our own behind real sessions
+    Fat,
     /// Flat SWIM from the `foca` crate, the yardstick
     Foca,
 }
 
 impl Kind {
     fn judge(self, history: &History, limits: Limits) -> Outcome {
-        match self {
-            Self::Foca => judge::<Flat>(
-                history,
-                Limits {
-                    has_records: false,
-                    ..limits
-                },
-            ),
-        }
+        self.tell(history, limits, None)
     }
 
-    fn tell(self, history: &History, tell: Option<fn(&str)>) -> Outcome {
+    fn tell(self, history: &History, limits: Limits, tell: Option<fn(&str)>) -> Outcome {
+        let flat = Limits {
+            has_records: false,
+            ..limits
+        };
         match self {
-            Self::Foca => judge_and_tell::<Flat>(history, FLAT_LIMITS, tell),
+            Self::Overlay => judge_and_tell::<Ours>(history, limits, tell),
+            Self::Fat => judge_and_tell::<Fat<Ours>>(history, limits, tell),
+            Self::Foca => judge_and_tell::<Flat>(history, flat, tell),
         }
     }
 }
-
-/// A yardstick without records.
-const FLAT_LIMITS: Limits = Limits {
-    has_records: false,
-    ..Limits::OVERLAY
-};
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -83,7 +81,7 @@ enum Command {
         long: bool,
         #[arg(long)]
         json: bool,
-        #[arg(long, value_enum, default_value_t = Kind::Foca)]
+        #[arg(long, value_enum, default_value_t = Kind::Overlay)]
         machine: Kind,
     },
     /// Run a saved history once more
@@ -92,7 +90,7 @@ enum Command {
         /// Tell everything that nodes find out
         #[arg(long)]
         log: bool,
-        #[arg(long, value_enum, default_value_t = Kind::Foca)]
+        #[arg(long, value_enum, default_value_t = Kind::Overlay)]
         machine: Kind,
     },
     /// Measure clusters of many sizes, ours beside flat SWIM; write tables and pictures
@@ -115,7 +113,7 @@ struct Run {
     minutes: Option<u64>,
     #[arg(long)]
     json: bool,
-    #[arg(long, value_enum, default_value_t = Kind::Foca)]
+    #[arg(long, value_enum, default_value_t = Kind::Overlay)]
     machine: Kind,
 }
 
@@ -217,11 +215,10 @@ fn run_seeds(run: &Run) -> Result<bool, String> {
         virtual_ms += outcome.virtual_ms;
         events += outcome.counts.events;
         slowest = slowest.max(outcome.one_view_ms.unwrap_or(u64::MAX));
+        bad += u64::from(!outcome.is_good());
         if run.json {
             print(&line_of_json(&seed.to_string(), &outcome));
-        }
-        if !outcome.is_good() {
-            bad += 1;
+        } else if !outcome.is_good() {
             progress.clear();
             let saved = told_and_saved(run.machine, seed, history, &outcome);
             print(&saved?);
@@ -393,7 +390,7 @@ fn replay(file: &Path, log: bool, machine: Kind) -> Result<bool, String> {
         print(&format!("  {:>8} ms  {:?}", act.at_ms, act.deed));
     }
     let mut clock = Progress::on_stderr();
-    let outcome = machine.tell(&history, log.then_some(print));
+    let outcome = machine.tell(&history, Limits::OVERLAY, log.then_some(print));
     print(&told(&outcome, clock.lap_ms()));
     Ok(outcome.is_good())
 }
@@ -407,6 +404,14 @@ fn report(wanted: &Measure) -> Result<bool, String> {
     let mut progress = Progress::on_stderr();
     for nodes in &wanted.nodes {
         let programme = programme(wanted.seed, *nodes, wanted.quiet * 1000);
+        let ours = measure::<Ours>("overlay", programme, &mut |now, end| {
+            progress.show(&format!(
+                "overlay, {nodes} nodes: {} of {} s",
+                now / 1000,
+                end / 1000
+            ));
+        });
+        report.figures.push(ours);
         if *nodes <= FLAT_NODES_MAX && !wanted.alone {
             let figures = measure::<Flat>("foca", programme, &mut |now, end| {
                 progress.show(&format!(

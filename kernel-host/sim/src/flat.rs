@@ -213,7 +213,7 @@ impl Machine for Flat {
         self.foca.num_members()
     }
 
-    fn record(&self, _key: &RecordKey) -> Option<&Record> {
+    fn record(&self, _key: &RecordKey) -> Option<Record> {
         None
     }
 

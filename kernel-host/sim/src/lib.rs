@@ -12,6 +12,7 @@
 
 pub mod checks;
 pub mod command;
+pub mod fat;
 pub mod flat;
 pub mod history;
 pub mod ids;
@@ -21,4 +22,8 @@ pub mod ordeal;
 pub mod progress;
 pub mod report;
 pub mod scenarios;
+pub mod whole;
 pub mod world;
+
+/// What the appliance runs.
+pub type Ours = whole::Whole;

@@ -26,6 +26,8 @@ pub struct Birth<'a> {
     pub seed: u64,
     pub disk: &'a Disk,
     pub keyring: crate::ids::Stamps,
+    /// `Rules::ALL`, but in tests of the tests.
+    pub rules: overlay::Rules,
     /// How many nodes there will be, for those that must know.
     pub nodes: u32,
 }
@@ -150,7 +152,7 @@ pub trait Machine: Sized + fmt::Debug {
     fn opinion(&self, of: NodeId) -> Opinion;
     /// Others that it thinks are there.
     fn others_there(&self) -> usize;
-    fn record(&self, key: &RecordKey) -> Option<&Record>;
+    fn record(&self, key: &RecordKey) -> Option<Record>;
     /// A number that is equal on two nodes exactly if they hold the same records of a realm.
     fn records_digest(&self, realm: protocol::peer::Realm) -> u64;
     fn memory_bytes(&self) -> usize;

@@ -84,7 +84,7 @@ impl Machine for Chatter {
         0
     }
 
-    fn record(&self, _: &RecordKey) -> Option<&Record> {
+    fn record(&self, _: &RecordKey) -> Option<Record> {
         None
     }
 

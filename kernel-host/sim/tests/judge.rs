@@ -242,8 +242,8 @@ impl Machine for Puppet {
         1
     }
 
-    fn record(&self, key: &RecordKey) -> Option<&Record> {
-        self.copy.get(key)
+    fn record(&self, key: &RecordKey) -> Option<Record> {
+        self.copy.get(key).cloned()
     }
 
     fn records_digest(&self, realm: Realm) -> u64 {

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use sim::Ours;
 use sim::checks::{Limits, judge};
-use sim::flat::Flat;
 use sim::history::History;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn what_once_broke_holds_now() {
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
         let history = History::from_toml(&text).unwrap();
-        let outcome = judge::<Flat>(&history, Limits::OVERLAY);
+        let outcome = judge::<Ours>(&history, Limits::OVERLAY);
         assert!(
             outcome.is_good(),
             "{}: {:#?}",

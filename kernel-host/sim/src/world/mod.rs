@@ -100,6 +100,8 @@ pub struct World<M> {
     works: Vec<u32>,
     wakes: Vec<u64>,
     is_healed: bool,
+    /// Of machines that are started from now on.
+    pub rules: overlay::Rules,
 }
 
 /// What the run did.
@@ -151,6 +153,7 @@ impl<M: Machine> World<M> {
             works: Vec::new(),
             wakes: Vec::new(),
             is_healed: false,
+            rules: overlay::Rules::ALL,
             shape,
         };
         world.plan();
@@ -390,6 +393,7 @@ impl<M: Machine> World<M> {
             seed: mix(self.seed ^ mix(u64::from(host) << 16 | u64::from(place.boot))),
             disk: &place.disk,
             keyring: self.ids.keyring(place.id),
+            rules: self.rules,
             nodes,
         };
         place.machine = Some(M::start(place.clock.moment(now_us), birth));
