@@ -75,6 +75,9 @@ pub const UDP_PAYLOAD_LEN_MAX: usize = 1500 - IPV4_HEADER_LEN - UDP_HEADER_LEN;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const PROTOCOL_UDP: u8 = 17;
+/// Hardware and protocol type and their lengths, as ARP has them for IPv4 on Ethernet.
+const ARP_ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
+const ARP_LEN: usize = 28;
 
 /// A UDP datagram with everything below it: who sent it to whom, in both layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,16 +178,33 @@ impl<'a> Datagram<'a> {
 
 /// An ARP announcement (RFC 5227): tells switches and neighbours where the address is now.
 pub fn arp_announcement(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(HEADER_LEN + 28);
+    arp_request(mac, address, address)
+}
+
+/// "Who has `wanted`?", asked by `address` at `mac` (RFC 826).
+pub fn arp_request(mac: Mac, address: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_LEN + ARP_LEN);
     frame.extend_from_slice(&Mac::BROADCAST.0);
     frame.extend_from_slice(&mac.0);
     frame.extend_from_slice(&ETHERTYPE_ARP);
-    frame.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]); // Ethernet, IPv4, request
+    frame.extend_from_slice(&ARP_ETHERNET_IPV4);
+    frame.extend_from_slice(&[0, 1]); // request
     frame.extend_from_slice(&mac.0);
     frame.extend_from_slice(&address.octets());
     frame.extend_from_slice(&[0; 6]);
-    frame.extend_from_slice(&address.octets());
+    frame.extend_from_slice(&wanted.octets());
     frame
+}
+
+/// Who says in an ARP frame, request or reply, that he has which address.
+pub fn arp_sender(frame: &[u8]) -> Option<(Ipv4Addr, Mac)> {
+    let (ethernet, arp) = frame.split_first_chunk::<HEADER_LEN>()?;
+    if ethernet[12..] != ETHERTYPE_ARP || arp.len() < ARP_LEN || arp[..6] != ARP_ETHERNET_IPV4 {
+        return None;
+    }
+    let mac = Mac(*arp.get(8..)?.first_chunk()?);
+    let at = address(arp, 14)?;
+    (mac.is_unicast() && !at.is_unspecified()).then_some((at, mac))
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

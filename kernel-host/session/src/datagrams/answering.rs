@@ -68,7 +68,7 @@ impl Datagrams {
             self.forget_oldest_answer();
         }
         let index = self.new_index(Place::Answer);
-        let Ok((handshake, noise)) = self.answer(gate, index, noise) else {
+        let Ok((handshake, noise)) = self.second_message(gate, index, noise) else {
             self.counters.bad_seal += 1;
             self.places.remove(&index);
             return;
@@ -94,7 +94,7 @@ impl Datagrams {
         self.transmit(from, packet);
     }
 
-    fn answer(
+    fn second_message(
         &mut self,
         gate: &dyn Gate,
         index: u32,
@@ -319,6 +319,7 @@ impl Datagrams {
         self.transmit(from, packet);
         self.outputs.push_back(Output::Refused {
             address: from,
+            by: None,
             reason: Reason::Ours(refusal),
         });
     }

@@ -72,9 +72,10 @@ pub enum Output {
         peer: Peer,
         address: SocketAddr,
     },
-    /// No session came about.
+    /// No session came about. `by`: who refused us, if it has proved itself before.
     Refused {
         address: SocketAddr,
+        by: Option<Peer>,
         reason: Reason,
     },
     /// The session is no more.
@@ -225,6 +226,12 @@ impl Datagrams {
             }
             _ => self.wait_for_session(now, to, bytes),
         }
+    }
+
+    /// Sends a message in the session of this key: to a stranger, which has no other name.
+    /// `false`: there is no such session, or the message is too long.
+    pub fn answer(&mut self, now: Moment, key: SessionKey, bytes: &[u8]) -> bool {
+        bytes.len() <= DATAGRAM_BYTES_MAX && self.send_sealed(now, key, bytes)
     }
 
     /// Begins a session with whoever is at `address`, if none stands.

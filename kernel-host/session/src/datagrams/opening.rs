@@ -151,7 +151,11 @@ impl Datagrams {
             self.drop_opening(address);
             self.lose_silent_peer(now, address);
             let reason = Reason::NoAnswer;
-            self.outputs.push_back(Output::Refused { address, reason });
+            self.outputs.push_back(Output::Refused {
+                address,
+                by: None,
+                reason,
+            });
             return;
         }
         let pause = (0..opening.tries).fold(PAUSE_MS, |pause, _| pause + pause / 2);
@@ -252,6 +256,7 @@ impl Datagrams {
                 self.lose_silent_peer(now, from);
                 self.outputs.push_back(Output::Refused {
                     address: from,
+                    by: None,
                     reason,
                 });
                 return;

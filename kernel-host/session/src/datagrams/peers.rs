@@ -466,10 +466,13 @@ impl Datagrams {
             }
             [text::REFUSED, number, ..] => {
                 self.counters.refused_by_peer += 1;
-                let address = entry.address;
-                let reason = Reason::Theirs(Refusal::from_number(*number));
+                let refused = Output::Refused {
+                    address: entry.address,
+                    by: Some(entry.peer),
+                    reason: Reason::Theirs(Refusal::from_number(*number)),
+                };
                 self.lose(key);
-                self.outputs.push_back(Output::Refused { address, reason });
+                self.outputs.push_back(refused);
                 return;
             }
             [text::BYE, ..] => {

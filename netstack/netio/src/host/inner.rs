@@ -17,6 +17,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Cid
 
 use super::arp::Guard;
 use super::device::Nic;
+use super::neighbours::Neighbours;
 use super::tap::Taps;
 use super::tcp::TcpTable;
 use super::{Counters, StackSettings};
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     pub tcp: TcpTable,
     pub taps: Taps,
     pub guard: Guard,
+    pub neighbours: Neighbours,
+    pub gateway: Option<Ipv4Addr>,
     pub dns: SocketHandle,
     pub dns_servers: Vec<Ipv4Addr>,
     /// Names that are being resolved.
@@ -85,6 +88,8 @@ impl Inner {
             tcp: TcpTable::default(),
             taps: Taps::default(),
             guard: Guard::default(),
+            neighbours: Neighbours::default(),
+            gateway: None,
             dns,
             dns_servers: Vec::new(),
             queries: 0,
@@ -158,6 +163,9 @@ impl Inner {
             self.nic.discard();
             return;
         }
+        for frame in self.neighbours.hear_arp(self.nic.frame(), now_ms) {
+            self.nic.out.send(&frame);
+        }
         if let Some((address, _)) = self.address() {
             let us = (self.settings.mac, address);
             if let Some(answer) = self.guard.answer(self.nic.frame(), us, now_ms) {
@@ -187,6 +195,7 @@ impl Inner {
             });
         }
         self.iface.routes_mut().remove_default_ipv4_route();
+        self.gateway = gateway;
         if let Some(gateway) = gateway {
             let added = self.iface.routes_mut().add_default_ipv4_route(gateway);
             added.expect("an empty table of four has room for one");
@@ -199,6 +208,7 @@ impl Inner {
 
     pub fn clear_address(&mut self) {
         self.iface.update_ip_addrs(|all| all.clear());
+        self.gateway = None;
         self.iface.routes_mut().remove_default_ipv4_route();
         self.kick();
     }

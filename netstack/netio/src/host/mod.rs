@@ -12,8 +12,10 @@
 mod arp;
 mod device;
 mod dhcp;
+mod direct;
 mod expose;
 mod inner;
+mod neighbours;
 mod query;
 mod stream;
 mod tap;
@@ -37,6 +39,7 @@ use crate::frame::{FramePort, Mac};
 
 pub use arp::fuzz_arp;
 pub use dhcp::{DhcpClient, DhcpEvent, DhcpSettings};
+pub use direct::{DirectUdp, Received};
 pub use expose::{CONNECTIONS_MAX, expose};
 pub use inner::{DNS_SERVERS_MAX, SOCKETS_MAX};
 pub use stream::{TcpListener, TcpStream, tcp_connect};
@@ -185,7 +188,8 @@ impl HostStack {
 
     /// Takes all frames of one UDP port past smoltcp. Fails when the port is tapped already.
     pub fn tap_udp(&self, port: u16) -> io::Result<UdpTap> {
-        let tap = self.shared.inner.borrow_mut().taps.add(port);
+        let taps = &mut self.shared.inner.borrow_mut().taps;
+        let tap = taps.add(port, tap::FRAMES_MAX);
         tap.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, format!("UDP port {port}")))
     }
 

@@ -3,8 +3,8 @@
 //! Does:      gives a DHCP client the replies that come before it has an address, even when the
 //!            server sends them to the address it only offers.
 //! Does not:  copy: a tapped frame never reaches smoltcp.
-//! Bounds:    `TAPS_MAX` taps, `FRAMES_MAX` frames each; at the limit the oldest frame is dropped
-//!            and counted.
+//! Bounds:    `TAPS_MAX` taps, as many frames each as it was made for; at the limit the oldest
+//!            frame is dropped and counted.
 //! Trusts:    nothing; the reader parses the frame again.
 //! Start at:  `Taps::take`.
 
@@ -19,13 +19,14 @@ use netcore::ethernet::Datagram;
 /// Taps on one stack: DHCP client, DHCP server, proxy DHCP, and one to spare.
 const TAPS_MAX: usize = 4;
 
-/// Frames waiting for a tap's reader. A LAN with ten DHCP servers answers with ten.
-const FRAMES_MAX: usize = 32;
+/// Frames that wait for a reader by default. A LAN with ten DHCP servers answers with ten.
+pub(super) const FRAMES_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Queue {
     port: u16,
     frames: VecDeque<Box<[u8]>>,
+    frames_max: usize,
     dropped: u64,
     waker: Option<Waker>,
 }
@@ -43,7 +44,7 @@ pub struct UdpTap {
 
 impl Taps {
     /// `None`: the port is tapped already, or `TAPS_MAX` are.
-    pub fn add(&mut self, port: u16) -> Option<UdpTap> {
+    pub fn add(&mut self, port: u16, frames_max: usize) -> Option<UdpTap> {
         self.queues.retain(|queue| Rc::strong_count(queue) > 1);
         let taken = self.queues.iter().any(|queue| queue.borrow().port == port);
         if taken || self.queues.len() >= TAPS_MAX {
@@ -52,6 +53,7 @@ impl Taps {
         let queue = Queue {
             port,
             frames: VecDeque::new(),
+            frames_max,
             dropped: 0,
             waker: None,
         };
@@ -73,7 +75,7 @@ impl Taps {
         });
         let Some(queue) = found else { return false };
         let mut queue = queue.borrow_mut();
-        if queue.frames.len() >= FRAMES_MAX {
+        if queue.frames.len() >= queue.frames_max {
             queue.frames.pop_front();
             queue.dropped += 1;
         }
