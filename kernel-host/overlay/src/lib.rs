@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod context;
 pub mod directory;
+pub mod fuzz;
 pub mod overlay;
 pub mod recon;
 pub mod rules;

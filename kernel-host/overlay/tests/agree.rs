@@ -113,3 +113,123 @@ fn what_is_written_in_a_site_is_kept_by_its_keepers_and_stays_deleted() {
     }
     assert_eq!(world.digests(Realm::Site(site_id(0))).len(), 1);
 }
+
+/// A full resync in many messages under loss, while a third node brings old states: family 6 of
+/// the reports that this project tests against.
+#[test]
+fn a_large_resync_under_loss_does_not_revive_what_was_deleted() {
+    let mut world = three_sites();
+    world.run(15_000);
+    for number in 0..200 {
+        world
+            .input(node_id(0, 1), Input::Publish(vm(0, number, false)))
+            .unwrap();
+    }
+    world.run(20_000);
+    // One keeper has the old states on its disk, another loses its disk.
+    let old_disk = world.stop(1, 1);
+    world.stop(2, 1);
+    for number in 0..150 {
+        world
+            .input(node_id(0, 1), Input::Publish(vm(0, number, true)))
+            .unwrap();
+    }
+    world.loss_percent = 20;
+    world.start(1, 1, 2, old_disk);
+    world.start(2, 1, 2, Default::default());
+    for (a, b) in [(0, 1), (1, 2), (2, 0)] {
+        world.introduce(contact(a, 1), contact(b, 1));
+    }
+    for _ in 0..60 {
+        world.run(2_000);
+        world.check();
+    }
+    for site in 0..3 {
+        let o = &world.node(site, 1).overlay;
+        eprintln!(
+            "{site}: {:?} {:?} {:?} {:x}",
+            o.counters(),
+            o.recon_counters(),
+            o.store_counters(),
+            o.records_digest(Realm::Site(site_id(0)))
+        );
+    }
+    for site in 0..3 {
+        let node = world.node(site, 1);
+        for number in 0..200 {
+            let record = node.overlay.record(&key(0, number)).unwrap();
+            assert_eq!(record.ended, number < 150, "{number} at {site}");
+        }
+        // Nothing lived again in between.
+        let mut ended = std::collections::BTreeSet::new();
+        for record in &node.stored {
+            assert!(
+                record.ended || !ended.contains(&record.key),
+                "{:?}",
+                record.key
+            );
+            if record.ended {
+                ended.insert(record.key);
+            }
+        }
+    }
+    assert_eq!(world.digests(Realm::Site(site_id(0))).len(), 1);
+}
+
+/// Family 7: a holder returns after tombstones were forgotten.
+#[test]
+fn a_node_away_longer_than_the_horizon_brings_nothing_back() {
+    let mut world = World::new();
+    world.limits.tombstone_ms = 120_000;
+    for site in 0..3 {
+        world.start(site, 1, 1, Default::default());
+    }
+    for (a, b) in [(0, 1), (1, 2)] {
+        world.introduce(contact(a, 1), contact(b, 1));
+    }
+    world.run(15_000);
+    world
+        .input(node_id(0, 1), Input::Publish(vm(0, 1, false)))
+        .unwrap();
+    world
+        .input(node_id(0, 1), Input::Publish(vm(0, 2, false)))
+        .unwrap();
+    world.run(70_000);
+    let away = world.stop(2, 1);
+    world
+        .input(node_id(0, 1), Input::Publish(vm(0, 1, true)))
+        .unwrap();
+    world.run(300_000);
+    // The site that is away has not acknowledged: the tombstone waits for it.
+    assert!(world.node(0, 1).overlay.record(&key(0, 1)).is_some());
+    world.start(2, 1, 2, away.clone());
+    world.introduce(contact(2, 1), contact(0, 1));
+    world.run(1_200_000);
+    for site in 0..3 {
+        assert_eq!(
+            world.node(site, 1).overlay.record(&key(0, 1)),
+            None,
+            "forgotten at {site}"
+        );
+        assert!(
+            world.node(site, 1).overlay.record(&key(0, 2)).is_some(),
+            "kept at {site}"
+        );
+    }
+    // Now the old disk appears once more.
+    world.stop(2, 1);
+    world.start(2, 1, 3, away);
+    world.introduce(contact(2, 1), contact(0, 1));
+    world.run(60_000);
+    for site in 0..3 {
+        assert_eq!(
+            world.node(site, 1).overlay.record(&key(0, 1)),
+            None,
+            "still gone at {site}"
+        );
+        assert!(
+            world.node(site, 1).overlay.record(&key(0, 2)).is_some(),
+            "still here at {site}"
+        );
+    }
+}

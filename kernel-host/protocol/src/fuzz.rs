@@ -73,3 +73,33 @@ pub fn fuzz_admission(data: &[u8]) {
     let again = postcard::to_extend(&message, Vec::new()).expect("what was read can be written");
     assert_eq!(postcard::from_bytes(&again), Ok(message));
 }
+
+/// Reads the bytes as a record, as each body that we know, and as messages of reconciliation.
+pub fn fuzz_record(data: &[u8]) {
+    use crate::peer::directory::DirectoryMessage;
+    use crate::peer::recon::{self, ReconMessage};
+    use crate::peer::{NodeCard, Record, SiteLoad, SiteMembers};
+    if let Some(record) = Record::decode(data) {
+        let again = record.encode();
+        assert_eq!(Record::decode(&again), Some(record));
+        let canonical = Record::signed_part(&again).len() + 64;
+        assert_eq!(canonical, again.len(), "the signature is the end");
+    }
+    if let Some(members) = SiteMembers::decode(data) {
+        let one_by_one: Vec<_> = SiteMembers::lines(data).collect();
+        assert_eq!(members.members.as_slice(), one_by_one);
+        assert_eq!(SiteMembers::decode(&members.encode()), Some(members));
+    }
+    if let Some(load) = SiteLoad::decode(data) {
+        assert_eq!(SiteLoad::decode(&load.encode()), Some(load));
+    }
+    if let Some(card) = NodeCard::decode(data) {
+        assert_eq!(NodeCard::decode(&card.encode()), Some(card));
+    }
+    recon::unpack(data).for_each(|record| drop(Record::decode(record)));
+    if let Ok((message, _)) = postcard::take_from_bytes::<ReconMessage>(data) {
+        let again = postcard::to_extend(&message, Vec::new()).expect("what was read is writable");
+        assert_eq!(postcard::from_bytes(&again), Ok(message));
+    }
+    let _ = postcard::take_from_bytes::<DirectoryMessage>(data);
+}

@@ -17,3 +17,12 @@ fn admission() {
         protocol::fuzz::fuzz_admission,
     );
 }
+
+#[test]
+fn record() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "record",
+        protocol::fuzz::fuzz_record,
+    );
+}

@@ -117,7 +117,8 @@ impl Directory {
             .collect()
     }
 
-    fn add_site(&mut self, new: SiteId) -> bool {
+    /// A site that somebody mentioned. `false`: it was known, or there are too many.
+    pub fn add_site(&mut self, new: SiteId) -> bool {
         if self.sites.contains_key(&new) {
             return false;
         }

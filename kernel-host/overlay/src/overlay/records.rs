@@ -23,6 +23,8 @@ use std::rc::Rc;
 
 const STRIKES_MAX: usize = 256;
 const STRIKES_OUT: u8 = 2;
+/// No machine boots as often: an accusation of such a life is a lie.
+const BOOTS_MAX: u32 = 1 << 31;
 /// Our own records that fade are repeated this often.
 pub(super) const RENEW_MS: u64 = 240_000;
 
@@ -39,7 +41,11 @@ impl Overlay {
             let mark = Entry::new(&record, Rc::clone(&bytes), 0).mark(&record.key);
             match self.take(now, from, &record, bytes) {
                 Outcome::Fresh => is_news = true,
-                Outcome::Older | Outcome::Refused(_) | Outcome::Doubtful => self.recon.refuse(mark),
+                // Which realms are ours may change at any moment.
+                Outcome::Refused(Refusal::NotOurs) => {}
+                Outcome::Older | Outcome::Refused(_) | Outcome::Doubtful => {
+                    self.recon.refuse(now.uptime_ms, mark);
+                }
                 Outcome::Known | Outcome::Waiting => {}
             }
         }
@@ -154,7 +160,8 @@ impl Overlay {
 
     /// Another speaker of our site holds us for dead: only a later life answers that.
     fn answer_accusation(&mut self, now: Moment, accused: Life) {
-        if accused >= self.life && self.directory.speech.is_speaker() {
+        let is_possible = accused.boots() < BOOTS_MAX;
+        if is_possible && accused >= self.life && self.directory.speech.is_speaker() {
             let life = self.life.after(accused);
             self.core.outbox.events.push_back(Event::Reborn { life });
             self.life = life;

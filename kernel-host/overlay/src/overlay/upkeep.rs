@@ -121,6 +121,9 @@ impl Overlay {
             let _ = self.core.keyring.learn(now, record);
         }
         if self.store.restore(now, bytes).is_some() {
+            if let Realm::Site(site) = record.key.realm {
+                self.directory.add_site(site);
+            }
             let cx = self.core.context(now);
             self.directory.learn(&cx, record);
         }

@@ -153,7 +153,7 @@ impl Recon {
             let is_full = self.asked.len() >= ASKED_MAX || wishes.len() >= WANTED_MAX;
             let is_asked = self.asked.get(mark).is_some_and(|until| *until > now_ms);
             let is_held = table.behind(class, *mark).is_some();
-            if is_full || is_asked || is_held || self.refused.contains(mark) {
+            if is_full || is_asked || is_held || self.is_refused(now_ms, *mark) {
                 continue;
             }
             self.asked.insert(*mark, now_ms + ASKED_MS);

@@ -30,6 +30,8 @@ const ASKED_MAX: usize = 4096;
 const ASKED_MS: u64 = 3_000;
 /// Marks whose records were refused; the oldest are forgotten.
 const REFUSED_MAX: usize = 256;
+/// For so long they are not asked for again.
+const REFUSED_MS: u64 = 60_000;
 /// Answers to one wish.
 const BUNDLES_MAX: usize = 4;
 /// Peers whose last round is remembered.
@@ -54,7 +56,7 @@ pub struct Recon {
     /// When each was asked last.
     opened: BTreeMap<NodeId, u64>,
     asked: BTreeMap<Mark, u64>,
-    refused: VecDeque<Mark>,
+    refused: VecDeque<(Mark, u64)>,
     ripple_ms: Option<u64>,
     counters: Counters,
     /// Our set and that of a peer were equal: local time.
@@ -105,12 +107,18 @@ impl Recon {
         }
     }
 
-    /// This record was refused: do not ask for it again.
-    pub fn refuse(&mut self, mark: Mark) {
+    /// This record was refused: do not ask for it again soon.
+    pub fn refuse(&mut self, now_ms: u64, mark: Mark) {
         if self.refused.len() == REFUSED_MAX {
             self.refused.pop_front();
         }
-        self.refused.push_back(mark);
+        self.refused.push_back((mark, now_ms + REFUSED_MS));
+    }
+
+    fn is_refused(&self, now_ms: u64, mark: Mark) -> bool {
+        self.refused
+            .iter()
+            .any(|(known, until)| *known == mark && *until > now_ms)
     }
 
     pub fn next_timeout(&self) -> u64 {
@@ -256,7 +264,7 @@ impl Recon {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.asked.len() * 32 + self.opened.len() * 40 + self.refused.len() * 8 + 256
+        self.asked.len() * 32 + self.opened.len() * 40 + self.refused.len() * 16 + 256
     }
 }
 

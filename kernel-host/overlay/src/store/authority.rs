@@ -31,7 +31,7 @@ pub enum AuthorRule {
     Proof,
     /// Any member, once and for ever.
     MemberGrows,
-    /// Any member: kinds that a later version knows more about.
+    /// Any member, of the site whose realm it is: kinds that a later version knows more about.
     Member,
 }
 
@@ -131,8 +131,8 @@ impl Authority {
         };
         let author = match self.author {
             AuthorRule::Subject => record.author.bytes() == record.key.subject && in_site,
-            AuthorRule::SiteGrows | AuthorRule::Owner => in_site,
-            AuthorRule::Proof | AuthorRule::MemberGrows | AuthorRule::Member => true,
+            AuthorRule::SiteGrows | AuthorRule::Owner | AuthorRule::Member => in_site,
+            AuthorRule::Proof | AuthorRule::MemberGrows => true,
         };
         let may_end = self.span != Span::Grows || !record.ended;
         realm && author && may_end && record.body.len() <= self.body_max

@@ -12,11 +12,13 @@ use super::{Store, authority};
 use crate::clock::Clock;
 use crate::context::{Context, Event};
 use protocol::peer::{Realm, RecordKey, RecordKind, Stamp};
-use protocol::{NodeId, SiteId};
+use protocol::{NodeId, SiteId, Timestamp};
 use std::collections::BTreeSet;
 
 /// Tombstones that wait for acknowledgements that the rule does not ask for (a test's switch).
 const NO_HORIZON_MS: u64 = 5_000;
+/// A tombstone that came late is kept so long at least, for the rest of the site.
+const RIPEN_MS: u64 = 600_000;
 
 impl Store {
     /// Sites whose realms we keep besides our own. Others' records are dropped.
@@ -44,10 +46,11 @@ impl Store {
         acknowledged: impl Fn(Realm) -> Option<Stamp>,
     ) {
         self.drop_faded(cx, clock);
+        self.move_horizon(cx, clock, acknowledged);
         let forgotten: Vec<RecordKey> = self
             .tombstones
             .iter()
-            .filter(|key| self.is_past(cx, clock, key, &acknowledged))
+            .filter(|key| self.is_past(cx, key))
             .copied()
             .collect();
         for key in forgotten {
@@ -57,13 +60,29 @@ impl Store {
         }
     }
 
-    fn is_past(
-        &self,
+    /// Tombstones written before the horizon are not taken in any more: nodes forget them at
+    /// different moments, and must not get them back from each other.
+    fn move_horizon(
+        &mut self,
         cx: &Context<'_>,
         clock: &Clock,
-        key: &RecordKey,
-        acknowledged: &impl Fn(Realm) -> Option<Stamp>,
-    ) -> bool {
+        acknowledged: impl Fn(Realm) -> Option<Stamp>,
+    ) {
+        let wall_ms = clock.wall(cx.now).unix_ms();
+        let aged_ms = wall_ms.saturating_sub(self.limits.tombstone_ms);
+        let aged = Stamp::from_wall(Timestamp::from_unix_ms(aged_ms));
+        for realm in self.realms_with_tombstones() {
+            if let Some(seen) = acknowledged(realm) {
+                let horizon = self.forgotten_before.entry(realm).or_default();
+                *horizon = seen.min(aged).max(*horizon);
+            }
+        }
+        let realms = &self.realms;
+        self.forgotten_before
+            .retain(|realm, _| realms.contains_key(realm));
+    }
+
+    fn is_past(&self, cx: &Context<'_>, key: &RecordKey) -> bool {
         let Some(entry) = self.find(key) else {
             return false;
         };
@@ -71,9 +90,9 @@ impl Store {
         if !self.rules.tombstone_horizon {
             return held_ms > NO_HORIZON_MS;
         }
-        let age_ms = held_ms.min(clock.age_ms(cx.now, entry.written));
-        age_ms > self.limits.tombstone_ms
-            && acknowledged(key.realm).is_some_and(|seen| seen > entry.written)
+        let horizon = self.forgotten_before.get(&key.realm);
+        held_ms > self.limits.tombstone_ms.min(RIPEN_MS)
+            && horizon.is_some_and(|at| entry.written < *at)
     }
 
     /// Kinds that fade go when their author has been silent; of each site the newest word stays,

@@ -20,7 +20,7 @@ use crate::rules::Rules;
 use authority::{AuthorRule, Authority, Span};
 use order::{Rank, wins};
 use pen::Pen;
-use protocol::peer::{Realm, Record, RecordKey, RecordKind, Signature, Version};
+use protocol::peer::{Realm, Record, RecordKey, RecordKind, Signature, Stamp, Version};
 use protocol::{Moment, NodeId, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -108,6 +108,8 @@ pub struct Store {
     /// Sites whose realms we keep a copy of.
     backed: BTreeSet<SiteId>,
     tombstones: BTreeSet<RecordKey>,
+    /// Tombstones of a realm that were written before this are forgotten everywhere, or soon.
+    forgotten_before: BTreeMap<Realm, Stamp>,
     pen: Pen,
     bytes: usize,
     counters: Counters,
@@ -122,6 +124,7 @@ impl Store {
             realms: BTreeMap::new(),
             backed: BTreeSet::new(),
             tombstones: BTreeSet::new(),
+            forgotten_before: BTreeMap::new(),
             pen: Pen::default(),
             bytes: 0,
             counters: Counters::default(),
@@ -231,6 +234,10 @@ impl Store {
                 .is_replaced(NodeId::from_bytes(record.key.subject))
         {
             return Outcome::Refused(Refusal::Revoked);
+        }
+        let horizon = self.forgotten_before.get(&record.key.realm);
+        if record.ended && held.is_none() && horizon.is_some_and(|at| record.written < *at) {
+            return Outcome::Refused(Refusal::Faded);
         }
         if let Some(refused) = verify(cx, row, record, bytes) {
             return refused;
@@ -437,7 +444,7 @@ pub fn unsigned(
     key: RecordKey,
     author: NodeId,
     version: Version,
-    written: protocol::peer::Stamp,
+    written: Stamp,
     ended: bool,
     body: Vec<u8>,
 ) -> Record {

@@ -102,6 +102,8 @@ pub struct World {
     /// Pairs that can't reach each other.
     pub cut: BTreeSet<(SiteId, SiteId)>,
     pub loss_percent: u64,
+    /// What was said, as the fuzz target reads it.
+    pub tap: Option<Vec<Vec<u8>>>,
     dice: Dice,
     wire: VecDeque<(u64, NodeId, Contact, Channel, Vec<u8>)>,
 }
@@ -123,6 +125,7 @@ impl World {
             rules: Rules::ALL,
             cut: BTreeSet::new(),
             loss_percent: 0,
+            tap: None,
             dice: Dice::new(5),
             wire: VecDeque::new(),
         }
@@ -199,6 +202,12 @@ impl World {
                 } => {
                     assert!(bytes.len() <= channel.bytes_max());
                     node.bytes_out += bytes.len() as u64;
+                    if let Some(tap) = self.tap.as_mut().filter(|_| bytes.len() < 3000) {
+                        let by_stream = if channel == Channel::Stream { 0x80 } else { 0 };
+                        let number = from.node.bytes()[0] + 1 | by_stream;
+                        let length = u16::try_from(bytes.len()).unwrap().to_le_bytes();
+                        tap.push([&[number, length[0], length[1]], bytes.as_slice()].concat());
+                    }
                     let is_lost =
                         channel == Channel::Datagram && self.dice.below(100) < self.loss_percent;
                     if !is_lost {
