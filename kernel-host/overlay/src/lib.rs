@@ -14,10 +14,12 @@ pub mod clock;
 pub mod context;
 pub mod directory;
 pub mod fuzz;
+pub mod links;
 pub mod overlay;
 pub mod recon;
 pub mod rules;
 pub mod store;
+pub mod tree;
 
 pub use context::{Context, Event, Keyring, Outbox, Save, Send, Verdict};
 pub use overlay::SiteView;

@@ -15,14 +15,17 @@ pub mod journal;
 mod reads;
 mod records;
 mod site;
+mod spreading;
 mod upkeep;
 
 use crate::clock::Clock;
 use crate::context::{Context, Event, Keyring, Outbox};
 use crate::directory::Directory;
+use crate::links::Links;
 use crate::recon::Recon;
 use crate::rules::Rules;
 use crate::store::Store;
+use crate::tree::Tree;
 use book::Book;
 use doubts::Doubts;
 pub use face::{Answer, Config, Draft, Input, NodeState, NodeView, Output, Refused, SiteView};
@@ -88,6 +91,11 @@ pub struct Overlay {
     store: Store,
     recon: Recon,
     directory: Directory,
+    links: Links,
+    tree: Tree,
+    /// Members or sites changed since the links were planned.
+    plan_is_old: bool,
+    saved_contacts: Vec<Contact>,
     /// Our site, ourselves left out.
     members: BTreeMap<NodeId, Member>,
     /// Nodes that discovery or their own messages told us of.
@@ -126,6 +134,10 @@ impl Overlay {
             store: Store::new(me.site, config.rules, config.limits),
             recon: Recon::new(now_ms),
             directory: Directory::new(me.node, me.site, now_ms),
+            links: Links::new(),
+            tree: Tree::default(),
+            plan_is_old: true,
+            saved_contacts: Vec::new(),
             members: BTreeMap::new(),
             contacts: VecDeque::new(),
             book: Book::default(),
@@ -198,6 +210,7 @@ impl Overlay {
             self.compare_with_neighbours(now);
         }
         self.handle_directory_timeout(now);
+        self.handle_spread_timeout(now);
         if self.doubts.next_timeout().is_some_and(|at| at <= now_ms) {
             self.ask_for_doubtful(now);
         }
@@ -213,6 +226,8 @@ impl Overlay {
             Some(self.recon.next_timeout()),
             self.directory.speech.next_timeout(),
             self.directory.watching.next_timeout(),
+            self.links.next_timeout(),
+            self.tree.next_timeout(),
             self.doubts.next_timeout(),
             Some(self.upkeep_ms),
         ]
@@ -242,12 +257,14 @@ impl Overlay {
         })?;
         self.counters.messages += 1;
         self.book.heard(now.uptime_ms, from.node, from.address);
+        self.links.heard(now.uptime_ms, from.node);
         match message {
             Message::Recon(message) => self.receive_recon(now, from, message),
             Message::Directory(message) => self.receive_directory(now, from, &message),
+            Message::Spread(message) => self.receive_spread(now, from, message),
             Message::Unknown { .. } => self.counters.unknown_kinds += 1,
             Message::Admission(_) => self.counters.misdirected += 1,
-            Message::Swim(_) | Message::Spread(_) | Message::Register(_) | Message::Lookup(_) => {}
+            Message::Swim(_) | Message::Register(_) | Message::Lookup(_) => {}
         }
         Ok(())
     }
@@ -311,7 +328,7 @@ impl Overlay {
             self.contacts.pop_front();
         }
         self.contacts.push_back(contact);
-        self.recon.meet(now.uptime_ms, contact.node);
+        self.links.meet(now.uptime_ms, contact.node);
     }
 
     fn answer(&mut self, ask: u64, answer: Answer) {
@@ -322,6 +339,7 @@ impl Overlay {
     /// may make parts want more.
     fn finish(&mut self, now: Moment) {
         loop {
+            self.settle_links(now);
             while let Some(save) = self.core.outbox.saves.pop_front() {
                 self.outputs.push_back(Output::Save(save));
             }

@@ -178,6 +178,8 @@ impl Overlay {
             + self.store.bytes()
             + self.directory.memory_bytes()
             + self.recon.memory_bytes()
+            + self.links.memory_bytes()
+            + self.tree.memory_bytes()
             + self.book.memory_bytes()
             + self.doubts.memory_bytes()
             + self.journal.memory_bytes()
@@ -189,6 +191,8 @@ impl Overlay {
     /// Panics if its own state does not fit together.
     pub fn check(&self) {
         self.store.check();
+        self.links.check();
+        self.tree.check();
         assert!(
             !self.members.contains_key(&self.core.me.node),
             "we are no other"

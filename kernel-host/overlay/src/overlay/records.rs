@@ -39,8 +39,13 @@ impl Overlay {
             };
             let bytes: Rc<[u8]> = bytes.into();
             let mark = Entry::new(&record, Rc::clone(&bytes), 0).mark(&record.key);
-            match self.take(now, from, &record, bytes) {
-                Outcome::Fresh => is_news = true,
+            match self.take(now, from, &record, Rc::clone(&bytes)) {
+                Outcome::Fresh => {
+                    is_news = true;
+                    if from.site != self.core.me.site {
+                        self.pass_on_copy(now, &record, &bytes);
+                    }
+                }
                 // Which realms are ours may change at any moment.
                 Outcome::Refused(Refusal::NotOurs) => {}
                 Outcome::Older | Outcome::Refused(_) | Outcome::Doubtful => {
@@ -171,6 +176,7 @@ impl Overlay {
 
     /// Which sites keep what changed.
     pub(super) fn backups_changed(&mut self, now: Moment) {
+        self.plan_is_old = true;
         let backed = self.directory.backed();
         let mut cx = self.core.context(now);
         self.store.set_backed(&mut cx, backed);
@@ -245,7 +251,7 @@ impl Overlay {
         if let Realm::Site(home) = record.key.realm {
             self.push_to_keepers(now, home, record);
         }
-        self.recon.ripple(now.uptime_ms);
+        self.pass_on_own(now, record);
     }
 
     /// One node of each site that keeps copies gets the record and spreads it there.

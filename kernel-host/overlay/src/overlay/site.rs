@@ -104,6 +104,7 @@ impl Overlay {
         let lowest = there.map(|(node, _)| *node).min();
         let me = self.core.me.node;
         let lowest = lowest.map_or(me, |other| other.min(me));
+        self.plan_is_old = true;
         let was = self.directory.speech.is_speaker();
         self.directory.speech.elect(now.uptime_ms, me, lowest);
         if was != self.directory.speech.is_speaker() {

@@ -7,8 +7,8 @@
 //! Trusts:    its own disk for what was verified when it was written.
 //! Start at:  `Overlay::upkeep`.
 
+use super::Overlay;
 use super::journal::Happening;
-use super::{NodeState, Overlay};
 use crate::context::Save;
 use crate::store::authority::{self, AuthorRule};
 use protocol::peer::{Realm, Record, Stamp};
@@ -16,7 +16,9 @@ use protocol::{Moment, NodeId, SiteId, Timestamp};
 
 pub(super) const PERIOD_MS: u64 = 30_000;
 /// Contacts from discovery; the oldest make room.
-pub(super) const CONTACTS_MAX: usize = 16;
+pub(super) const CONTACTS_MAX: usize = crate::links::STRANGERS_MAX;
+/// With fewer links than this, contacts are compared with as well.
+pub(super) const LINKS_ENOUGH: usize = 2;
 /// Where the disk says when we were last up.
 const SEEN_KEY: &str = "overlay/seen";
 /// Room for clocks when an acknowledgement is held against a tombstone.
@@ -37,6 +39,7 @@ impl Overlay {
             self.journal.clock_is_off = is_off;
             self.journal.note(now, Happening::Clock { is_off });
         }
+        self.save_contacts(now);
         self.sweep(now);
     }
 
@@ -96,6 +99,8 @@ impl Overlay {
         for (key, value) in saved {
             if key == SEEN_KEY {
                 seen = value.as_slice().try_into().ok().map(u64::from_le_bytes);
+            } else if self.restore_contact(now, &key, &value) {
+                continue;
             } else if key.starts_with("record/")
                 && let Some(record) = Record::decode(&value)
             {
@@ -158,13 +163,10 @@ impl Overlay {
 
     /// With whom we compare: links, and now and then somebody who keeps the same copies.
     fn neighbours(&mut self, now: Moment) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = self.contacts.iter().map(|contact| contact.node).collect();
-        let there = self
-            .members
-            .iter()
-            .filter(|(_, one)| one.state == NodeState::Alive);
-        let there: Vec<NodeId> = there.map(|(node, _)| *node).collect();
-        nodes.extend(there.iter().take(4));
+        let mut nodes: Vec<NodeId> = self.links.neighbours().map(|(node, _)| node).collect();
+        if nodes.len() < LINKS_ENOUGH {
+            nodes.extend(self.contacts.iter().map(|contact| contact.node));
+        }
         let backed = self.directory.backed().into_iter();
         let sites: Vec<SiteId> = self
             .directory

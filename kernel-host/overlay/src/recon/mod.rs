@@ -95,7 +95,7 @@ impl Recon {
         self.ripple_ms.get_or_insert(now_ms + RIPPLE_MS);
     }
 
-    /// We have something new: neighbours may lack it.
+    /// We have something new and too few links to send it by.
     pub fn ripple(&mut self, now_ms: u64) {
         self.ripple_ms.get_or_insert(now_ms + RIPPLE_MS);
     }

@@ -204,7 +204,7 @@ impl World {
                     node.bytes_out += bytes.len() as u64;
                     if let Some(tap) = self.tap.as_mut().filter(|_| bytes.len() < 3000) {
                         let by_stream = if channel == Channel::Stream { 0x80 } else { 0 };
-                        let number = from.node.bytes()[0] + 1 | by_stream;
+                        let number = (from.node.bytes()[0] + 1) | by_stream;
                         let length = u16::try_from(bytes.len()).unwrap().to_le_bytes();
                         tap.push([&[number, length[0], length[1]], bytes.as_slice()].concat());
                     }
