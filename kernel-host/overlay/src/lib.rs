@@ -19,6 +19,7 @@ pub mod overlay;
 pub mod recon;
 pub mod rules;
 pub mod store;
+pub mod swim;
 pub mod tree;
 
 pub use context::{Context, Event, Keyring, Outbox, Save, Send, Verdict};

@@ -12,6 +12,7 @@ pub mod admission;
 pub mod capped;
 pub mod card;
 pub mod contact;
+pub mod coordinate;
 pub mod directory;
 pub mod keys;
 pub mod life;
@@ -29,6 +30,7 @@ pub mod swim;
 
 pub use card::NodeCard;
 pub use contact::Contact;
+pub use coordinate::Coordinate;
 pub use keys::{PublicKey, SessionKey, Signature};
 pub use life::Life;
 pub use load::SiteLoad;
