@@ -145,16 +145,6 @@ fn a_large_resync_under_loss_does_not_revive_what_was_deleted() {
         world.check();
     }
     for site in 0..3 {
-        let o = &world.node(site, 1).overlay;
-        eprintln!(
-            "{site}: {:?} {:?} {:?} {:x}",
-            o.counters(),
-            o.recon_counters(),
-            o.store_counters(),
-            o.records_digest(Realm::Site(site_id(0)))
-        );
-    }
-    for site in 0..3 {
         let node = world.node(site, 1);
         for number in 0..200 {
             let record = node.overlay.record(&key(0, number)).unwrap();
@@ -220,7 +210,7 @@ fn a_node_away_longer_than_the_horizon_brings_nothing_back() {
     world.stop(2, 1);
     world.start(2, 1, 3, away);
     world.introduce(contact(2, 1), contact(0, 1));
-    world.run(60_000);
+    world.run(30_000);
     for site in 0..3 {
         assert_eq!(
             world.node(site, 1).overlay.record(&key(0, 1)),
@@ -232,4 +222,77 @@ fn a_node_away_longer_than_the_horizon_brings_nothing_back() {
             "still here at {site}"
         );
     }
+}
+
+/// Two sites of several nodes: first-hand inside, by the speaker's word outside.
+#[test]
+fn a_dead_node_is_known_everywhere_within_eight_seconds() {
+    let mut world = World::new();
+    for site in 0..2 {
+        for number in 1..=4 {
+            world.start(site, number, 1, Default::default());
+            world.introduce(contact(site, number), contact(site, 1));
+        }
+    }
+    world.introduce(contact(0, 2), contact(1, 3));
+    world.run(20_000);
+    let all: Vec<(u8, u8)> = (0..2)
+        .flat_map(|site| (1..=4).map(move |number| (site, number)))
+        .collect();
+    for a in &all {
+        for b in &all {
+            assert_eq!(
+                world.state(*a, *b),
+                Some(NodeState::Alive),
+                "{a:?} of {b:?}"
+            );
+        }
+    }
+    // The speaker of one site, then somebody else.
+    for dead in [(0, 1), (1, 3)] {
+        world.stop(dead.0, dead.1);
+        world.run(8_000);
+        let others = all
+            .iter()
+            .filter(|one| world.nodes.contains_key(&node_id(one.0, one.1)));
+        for a in others {
+            assert_eq!(
+                world.state(*a, dead),
+                Some(NodeState::Dead),
+                "{a:?} of {dead:?}"
+            );
+        }
+    }
+    world.check();
+}
+
+/// Two speakers of one split site: both count, nobody is dead; healed, one falls silent.
+#[test]
+fn a_site_split_in_two_is_seen_whole_from_outside() {
+    let mut world = World::new();
+    for site in 0..2 {
+        for number in 1..=4 {
+            world.start(site, number, 1, Default::default());
+            world.introduce(contact(site, number), contact(site, 1));
+        }
+    }
+    world.introduce(contact(0, 1), contact(1, 1));
+    world.introduce(contact(0, 3), contact(1, 2));
+    world.run(20_000);
+    world.cut_nodes(&[(0, 1), (0, 2)], &[(0, 3), (0, 4)]);
+    world.run(40_000);
+    for number in 1..=4 {
+        assert_eq!(
+            world.state((1, 1), (0, number)),
+            Some(NodeState::Alive),
+            "{number}"
+        );
+    }
+    assert!(world.node(0, 1).overlay.is_speaker() && world.node(0, 3).overlay.is_speaker());
+    world.cut_pairs.clear();
+    world.run(40_000);
+    assert!(world.node(0, 1).overlay.is_speaker() && !world.node(0, 3).overlay.is_speaker());
+    let now = world.now();
+    let seen = world.node(1, 4).overlay.site(now, site_id(0)).unwrap();
+    assert_eq!((seen.speakers, seen.alive), (vec![node_id(0, 1)], 4));
 }

@@ -117,6 +117,15 @@ impl Directory {
             .collect()
     }
 
+    /// Whether any word of the site has come; our own needs none.
+    pub fn has_spoken(&self, site: SiteId) -> bool {
+        site == self.site
+            || self
+                .sites
+                .get(&site)
+                .is_some_and(|known| !known.words.is_empty())
+    }
+
     /// A site that somebody mentioned. `false`: it was known, or there are too many.
     pub fn add_site(&mut self, new: SiteId) -> bool {
         if self.sites.contains_key(&new) {

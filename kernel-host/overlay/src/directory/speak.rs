@@ -18,6 +18,8 @@ const GAP_MS_MIN: u64 = 500;
 const GAP_MS_MAX: u64 = 4_000;
 /// A word is renewed this often.
 pub const RENEW_MS: u64 = 55_000;
+/// And said again in full this often, for those who came later.
+pub const REPEAT_MS: u64 = 270_000;
 /// So long after somebody else took over, one's own word is withdrawn.
 const RESIGN_MS: u64 = 5_000;
 
@@ -137,6 +139,10 @@ impl Speech {
             return Some(Due::Resign);
         }
         if self.is_speaker() && self.has_word && self.load_due_ms <= now_ms {
+            if now_ms > self.said_ms + REPEAT_MS {
+                self.said_ms = now_ms;
+                return Some(Due::Members);
+            }
             self.load_due_ms = now_ms + around;
             return Some(Due::Load);
         }

@@ -151,6 +151,19 @@ impl Directory {
         SiteMembers::decode(entry.body()).map(|said| said.site_name)
     }
 
+    /// The life in which another speaker of our site holds us for dead.
+    pub fn accusation(&self, store: &crate::store::Store) -> Option<protocol::peer::Life> {
+        let words = self
+            .sites
+            .get(&self.site)
+            .into_iter()
+            .flat_map(|site| &site.words);
+        let others = words.filter(|word| !word.ended && word.speaker != self.me);
+        let lines = others.filter_map(|word| super::line_about(store, word.speaker, self.me));
+        let deaths = lines.filter(|line| line.health == Health::Dead);
+        deaths.map(|line| line.life).max()
+    }
+
     /// Everything written before this has reached the site; `None`: it has not said so.
     pub fn acknowledged(&self, view: &View<'_>, site: SiteId) -> Option<Stamp> {
         self.words(view, site)

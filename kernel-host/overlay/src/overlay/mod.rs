@@ -25,6 +25,7 @@ use crate::links::Links;
 use crate::recon::Recon;
 use crate::rules::Rules;
 use crate::store::Store;
+use crate::swim::Swim;
 use crate::tree::Tree;
 use book::Book;
 use doubts::Doubts;
@@ -90,11 +91,12 @@ pub struct Overlay {
     clock: Clock,
     store: Store,
     recon: Recon,
+    swim: Swim,
     directory: Directory,
     links: Links,
     tree: Tree,
-    /// Members or sites changed since the links were planned.
-    plan_is_old: bool,
+    /// Members or sites changed: the links are planned anew at this time.
+    plan_ms: Option<u64>,
     saved_contacts: Vec<Contact>,
     /// Our site, ourselves left out.
     members: BTreeMap<NodeId, Member>,
@@ -120,6 +122,7 @@ impl Overlay {
         let (me, now_ms) = (config.me, now.uptime_ms);
         let mut dice = Dice::new(config.seed);
         let upkeep_ms = now_ms + dice.below(upkeep::PERIOD_MS);
+        let swim = Swim::new(me, config.life, config.rules, &mut dice);
         let mut overlay = Self {
             core: Core {
                 me,
@@ -133,10 +136,11 @@ impl Overlay {
             clock: Clock::default(),
             store: Store::new(me.site, config.rules, config.limits),
             recon: Recon::new(now_ms),
+            swim,
             directory: Directory::new(me.node, me.site, now_ms),
             links: Links::new(),
             tree: Tree::default(),
-            plan_is_old: true,
+            plan_ms: Some(now_ms),
             saved_contacts: Vec::new(),
             members: BTreeMap::new(),
             contacts: VecDeque::new(),
@@ -179,6 +183,7 @@ impl Overlay {
             }
             Input::Address(address) => {
                 self.core.me.address = address;
+                self.swim.set_address(&mut self.core.context(now), address);
                 self.directory.speech.changed(now.uptime_ms);
                 Ok(())
             }
@@ -196,6 +201,7 @@ impl Overlay {
             }
             Input::Leave => {
                 self.has_left = true;
+                self.swim.leave(&mut self.core.context(now));
                 Ok(())
             }
         };
@@ -206,6 +212,9 @@ impl Overlay {
     /// Time passed. Early or repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Moment) {
         let now_ms = now.uptime_ms;
+        if self.swim.next_timeout().is_some_and(|at| at <= now_ms) {
+            self.swim.handle_timeout(&mut self.core.context(now));
+        }
         if self.recon.next_timeout() <= now_ms {
             self.compare_with_neighbours(now);
         }
@@ -224,6 +233,8 @@ impl Overlay {
     pub fn next_timeout(&self) -> Option<u64> {
         [
             Some(self.recon.next_timeout()),
+            self.swim.next_timeout(),
+            self.plan_ms,
             self.directory.speech.next_timeout(),
             self.directory.watching.next_timeout(),
             self.links.next_timeout(),
@@ -258,13 +269,21 @@ impl Overlay {
         self.counters.messages += 1;
         self.book.heard(now.uptime_ms, from.node, from.address);
         self.links.heard(now.uptime_ms, from.node);
+        if !self.directory.has_spoken(from.site) {
+            self.note_contact(now, from);
+        }
         match message {
             Message::Recon(message) => self.receive_recon(now, from, message),
             Message::Directory(message) => self.receive_directory(now, from, &message),
             Message::Spread(message) => self.receive_spread(now, from, message),
+            Message::Swim(_) if from.site != self.core.me.site => self.counters.misdirected += 1,
+            Message::Swim(message) => {
+                let mut cx = self.core.context(now);
+                self.swim.handle_message(&mut cx, from.node, message);
+            }
             Message::Unknown { .. } => self.counters.unknown_kinds += 1,
             Message::Admission(_) => self.counters.misdirected += 1,
-            Message::Swim(_) | Message::Register(_) | Message::Lookup(_) => {}
+            Message::Register(_) | Message::Lookup(_) => {}
         }
         Ok(())
     }
@@ -314,8 +333,10 @@ impl Overlay {
         }
     }
 
-    fn unreachable(&mut self, _now: Moment, peer: NodeId, _channel: Channel) {
+    fn unreachable(&mut self, now: Moment, peer: NodeId, channel: Channel) {
         self.book.forget(peer);
+        let mut cx = self.core.context(now);
+        self.swim.handle_unreachable(&mut cx, peer, channel);
     }
 
     /// A node that may be worth talking to.
@@ -323,12 +344,22 @@ impl Overlay {
         if contact.node == self.core.me.node {
             return;
         }
+        self.note_contact(now, contact);
+        self.swim.join(&mut self.core.context(now), contact);
+        self.links.meet(now.uptime_ms, contact.node);
+        self.recon.meet(now.uptime_ms, contact.node);
+    }
+
+    /// Remembers a node, and its site, of which nobody may have told us yet.
+    fn note_contact(&mut self, now: Moment, contact: Contact) {
         self.contacts.retain(|known| known.node != contact.node);
         if self.contacts.len() == upkeep::CONTACTS_MAX {
             self.contacts.pop_front();
         }
         self.contacts.push_back(contact);
-        self.links.meet(now.uptime_ms, contact.node);
+        if self.directory.add_site(contact.site) {
+            self.backups_changed(now);
+        }
     }
 
     fn answer(&mut self, ask: u64, answer: Answer) {
@@ -392,7 +423,7 @@ impl Overlay {
             Event::Dead { node, life } => self.member_changed(now, *node, *life, NodeState::Dead),
             Event::Left { node, life } => self.member_changed(now, *node, *life, NodeState::Left),
             Event::Reborn { life } => {
-                self.life = *life;
+                self.life = self.life.max(*life);
                 self.journal.note(now, Happening::Reborn { life: *life });
                 self.directory.speech.changed(now.uptime_ms);
             }

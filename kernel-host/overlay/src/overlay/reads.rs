@@ -126,6 +126,7 @@ impl Overlay {
         };
         heard
             .or_else(|| self.members.get(&node).map(|member| member.contact.address))
+            .or_else(|| self.swim.contact(node).map(|contact| contact.address))
             .or_else(told)
             .or_else(|| self.contact(now, node).map(|contact| contact.address))
     }
@@ -172,12 +173,30 @@ impl Overlay {
         self.recon.counters()
     }
 
+    pub const fn tree_counters(&self) -> &crate::tree::Counters {
+        self.tree.counters()
+    }
+
+    pub const fn link_counters(&self) -> &crate::links::Counters {
+        self.links.counters()
+    }
+
+    pub const fn swim_counters(&self) -> &crate::swim::Counters {
+        &self.swim.counters
+    }
+
+    /// Those to whom records are passed; `true`: of our site.
+    pub fn neighbours(&self) -> impl Iterator<Item = (NodeId, bool)> {
+        self.links.neighbours()
+    }
+
     /// An estimate of all that this overlay holds.
     pub fn memory_bytes(&self) -> usize {
         std::mem::size_of::<Self>()
             + self.store.bytes()
             + self.directory.memory_bytes()
             + self.recon.memory_bytes()
+            + self.swim.memory_bytes()
             + self.links.memory_bytes()
             + self.tree.memory_bytes()
             + self.book.memory_bytes()
@@ -191,6 +210,7 @@ impl Overlay {
     /// Panics if its own state does not fit together.
     pub fn check(&self) {
         self.store.check();
+        self.swim.check();
         self.links.check();
         self.tree.check();
         assert!(

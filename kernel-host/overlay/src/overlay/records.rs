@@ -164,7 +164,7 @@ impl Overlay {
     }
 
     /// Another speaker of our site holds us for dead: only a later life answers that.
-    fn answer_accusation(&mut self, now: Moment, accused: Life) {
+    pub(super) fn answer_accusation(&mut self, now: Moment, accused: Life) {
         let is_possible = accused.boots() < BOOTS_MAX;
         if is_possible && accused >= self.life && self.directory.speech.is_speaker() {
             let life = self.life.after(accused);
@@ -176,7 +176,7 @@ impl Overlay {
 
     /// Which sites keep what changed.
     pub(super) fn backups_changed(&mut self, now: Moment) {
-        self.plan_is_old = true;
+        self.replan_soon(now);
         let backed = self.directory.backed();
         let mut cx = self.core.context(now);
         self.store.set_backed(&mut cx, backed);
@@ -354,7 +354,10 @@ impl Overlay {
                 .filter(|(_, one)| one.state == NodeState::Alive);
             there.map(|(node, _)| *node).collect()
         } else {
-            self.directory.targets(&self.view(now), site)
+            let known = self.contacts.iter().filter(|one| one.site == site);
+            let mut nodes = self.directory.targets(&self.view(now), site);
+            nodes.extend(known.map(|one| one.node));
+            nodes
         };
         let at = self.core.dice.below(nodes.len() as u64);
         nodes.get(usize::try_from(at).unwrap_or(0)).copied()

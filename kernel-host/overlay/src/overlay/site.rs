@@ -54,6 +54,7 @@ impl Overlay {
         if before.is_none() {
             self.recon.meet(now.uptime_ms, contact.node);
         }
+        self.replan_soon(now);
         self.elect(now);
     }
 
@@ -73,6 +74,7 @@ impl Overlay {
         if was.is_there() != to.is_there() {
             self.directory.speech.changed(now.uptime_ms);
             self.trim_gone(now);
+            self.replan_soon(now);
             self.elect(now);
         }
     }
@@ -104,7 +106,7 @@ impl Overlay {
         let lowest = there.map(|(node, _)| *node).min();
         let me = self.core.me.node;
         let lowest = lowest.map_or(me, |other| other.min(me));
-        self.plan_is_old = true;
+        self.replan_soon(now);
         let was = self.directory.speech.is_speaker();
         self.directory.speech.elect(now.uptime_ms, me, lowest);
         if was != self.directory.speech.is_speaker() {
@@ -185,6 +187,9 @@ impl Overlay {
 
     fn say_members(&mut self, now: Moment) {
         self.trim_gone(now);
+        if let Some(accused) = self.directory.accusation(&self.store) {
+            self.answer_accusation(now, accused);
+        }
         let me = self.core.me;
         let mut lines: Vec<MemberLine> = self
             .members

@@ -18,6 +18,10 @@ use protocol::peer::{Contact, Realm, Record};
 use protocol::{Moment, NodeId, SiteId};
 use std::rc::Rc;
 
+/// A change of members or sites becomes a plan after this.
+const PLAN_MS: u64 = 300;
+/// Sites that have not said a word are asked again after this.
+const SILENT_MS: u64 = 3_000;
 /// Where the disk keeps contacts: each under the prefix and a number.
 const CONTACT_KEY: &str = "contact/";
 
@@ -90,7 +94,7 @@ impl Overlay {
 
     /// The plan follows the site's members and the list of sites.
     pub(super) fn replan(&mut self, now: Moment) {
-        self.plan_is_old = false;
+        self.plan_ms = None;
         let me = self.core.me;
         let there = self.members.iter().filter(|(_, one)| one.state.is_there());
         let mut members: Vec<NodeId> = there.map(|(node, _)| *node).collect();
@@ -101,11 +105,30 @@ impl Overlay {
         let far = plan::far(me.node, me.site, &members, &sites);
         let mut cx = self.core.context(now);
         self.links.set_plan(&mut cx, near, &far);
+        self.ask_silent_sites(now);
+    }
+
+    /// Changes come in crowds: one plan for all.
+    pub(super) fn replan_soon(&mut self, now: Moment) {
+        self.plan_ms.get_or_insert(now.uptime_ms + PLAN_MS);
+    }
+
+    /// Sites of which we know a node and no word yet: it may have one by now.
+    fn ask_silent_sites(&mut self, now: Moment) {
+        let contacts = self.contacts.iter();
+        let silent = contacts.filter(|one| !self.directory.has_spoken(one.site));
+        let silent: Vec<NodeId> = silent.map(|one| one.node).collect();
+        for node in &silent {
+            self.recon.meet(now.uptime_ms, *node);
+        }
+        if !silent.is_empty() {
+            self.plan_ms.get_or_insert(now.uptime_ms + SILENT_MS);
+        }
     }
 
     /// Tells the tree and the reconciliation what changed among the links.
     pub(super) fn settle_links(&mut self, now: Moment) {
-        if self.plan_is_old {
+        if self.plan_ms.is_some_and(|at| at <= now.uptime_ms) {
             self.replan(now);
         }
         if self.links.take_changed() {
@@ -125,9 +148,13 @@ impl Overlay {
                 now,
             };
             let mut cx = self.core.context(now);
-            let directory = &self.directory;
-            self.links
-                .handle_timeout(&mut cx, |site| directory.targets(&view, site));
+            let (directory, contacts) = (&self.directory, &self.contacts);
+            self.links.handle_timeout(&mut cx, |site| {
+                let known = contacts.iter().filter(|one| one.site == site);
+                let mut nodes = directory.targets(&view, site);
+                nodes.extend(known.map(|one| one.node));
+                nodes
+            });
         }
         if is_due(self.tree.next_timeout()) {
             let mut cx = self.core.context(now);

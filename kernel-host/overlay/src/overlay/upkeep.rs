@@ -28,6 +28,7 @@ impl Overlay {
     pub(super) fn upkeep(&mut self, now: Moment) {
         self.upkeep_ms = now.uptime_ms + self.core.dice.around(PERIOD_MS);
         self.renew_own(now);
+        self.bury_replaced(now);
         self.trim_gone(now);
         let seen = self.clock.wall(now).unix_ms().to_le_bytes().to_vec();
         self.core.outbox.saves.push_back(Save {
@@ -41,6 +42,15 @@ impl Overlay {
         }
         self.save_contacts(now);
         self.sweep(now);
+    }
+
+    /// Members whose machine has come back under a new key.
+    fn bury_replaced(&mut self, now: Moment) {
+        let replaced = |node: &&NodeId| self.core.keyring.is_replaced(**node);
+        let replaced: Vec<NodeId> = self.members.keys().filter(replaced).copied().collect();
+        for node in replaced {
+            self.swim.replaced(&mut self.core.context(now), node);
+        }
     }
 
     fn sweep(&mut self, now: Moment) {
@@ -155,14 +165,14 @@ impl Overlay {
     }
 
     pub(super) fn compare_with_neighbours(&mut self, now: Moment) {
-        let neighbours = self.neighbours(now);
+        let neighbours = self.comparable(now);
         let mut cx = self.core.context(now);
         self.recon
             .handle_timeout(&mut cx, &self.store, &self.clock, &neighbours);
     }
 
     /// With whom we compare: links, and now and then somebody who keeps the same copies.
-    fn neighbours(&mut self, now: Moment) -> Vec<NodeId> {
+    fn comparable(&mut self, now: Moment) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> = self.links.neighbours().map(|(node, _)| node).collect();
         if nodes.len() < LINKS_ENOUGH {
             nodes.extend(self.contacts.iter().map(|contact| contact.node));

@@ -101,6 +101,7 @@ pub struct World {
     pub rules: Rules,
     /// Pairs that can't reach each other.
     pub cut: BTreeSet<(SiteId, SiteId)>,
+    pub cut_pairs: BTreeSet<(NodeId, NodeId)>,
     pub loss_percent: u64,
     /// What was said, as the fuzz target reads it.
     pub tap: Option<Vec<Vec<u8>>>,
@@ -124,6 +125,7 @@ impl World {
             limits: store::Limits::USUAL,
             rules: Rules::ALL,
             cut: BTreeSet::new(),
+            cut_pairs: BTreeSet::new(),
             loss_percent: 0,
             tap: None,
             dice: Dice::new(5),
@@ -191,6 +193,14 @@ impl World {
         self.input(b.node, Input::Contact(a)).unwrap();
     }
 
+    pub fn cut_nodes(&mut self, left: &[(u8, u8)], right: &[(u8, u8)]) {
+        for a in left.iter().map(|one| node_id(one.0, one.1)) {
+            for b in right.iter().map(|one| node_id(one.0, one.1)) {
+                self.cut_pairs.extend([(a, b), (b, a)]);
+            }
+        }
+    }
+
     fn perform(&mut self, id: NodeId) {
         let now_ms = self.now_ms;
         let node = self.nodes.get_mut(&id).unwrap();
@@ -249,7 +259,7 @@ impl World {
             let is_cut = site.is_none_or(|site| {
                 self.cut.contains(&(from.site, site)) || self.cut.contains(&(site, from.site))
             });
-            if !is_cut {
+            if !is_cut && !self.cut_pairs.contains(&(from.node, to)) {
                 let message = Input::Message {
                     from,
                     channel,
