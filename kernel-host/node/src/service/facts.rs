@@ -12,7 +12,7 @@ use protocol::{BootStage, ByteCount, Digest, NodeId, NodeMemory, NodeState, Proc
 use std::collections::BTreeMap;
 
 /// UUIDs that boards have in common because nobody filled them in.
-const PLACEHOLDERS: [&str; 3] = [
+pub(crate) const PLACEHOLDERS: [&str; 3] = [
     "00000000-0000-0000-0000-000000000000",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
     "03000200-0400-0500-0006-000700080009",
@@ -150,7 +150,8 @@ impl Node {
             ("tasks", executor.tasks as u64),
             ("node_restarts", u64::from(self.parent.restarts())),
         ];
-        let all = ours.into_iter().chain(cloud.counters().list());
+        let peers = self.peers.iter().flat_map(super::Peers::counters);
+        let all = ours.into_iter().chain(cloud.counters().list()).chain(peers);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }

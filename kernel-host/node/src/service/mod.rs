@@ -8,9 +8,11 @@
 
 mod facts;
 mod kvm;
+pub(crate) mod link;
 mod monitor;
 mod network;
 mod parent;
+mod peers;
 mod perform;
 mod requests;
 mod server;
@@ -31,6 +33,8 @@ use kvm::Kvm;
 use monitor::Monitors;
 use netio::executor::{Executor, Handle};
 use parent::Parent;
+use peers::Peers;
+pub use peers::{PeersConfig, StateDisk};
 use protocol::{ByteCount, Moment, Timestamp, VmId};
 use standing::Standing;
 use std::cell::{Cell, RefCell};
@@ -70,6 +74,8 @@ pub(crate) struct Node {
     pub standing: RefCell<Standing>,
     pub parent: Parent,
     pub kvm: Kvm,
+    /// `None`: the node runs alone.
+    pub peers: Option<Peers>,
     pub going_down: Cell<bool>,
     pub counters: Counters,
 }
@@ -88,8 +94,15 @@ fn start() -> io::Result<()> {
     // PID 1's word for it: the node goes first after the guests when memory runs out.
     let _ = sys::processes::set_memory_pressure_score(-900);
     let executor = Executor::new()?;
-    let node = Node::new(executor.handle(), Parent::on_stdin()?)?;
+    let arguments = Arguments::read();
+    let cluster = PeersConfig::of(&arguments);
+    let alone = cluster.as_ref().err().cloned();
+    let cluster = cluster.ok().flatten();
+    let node = Node::new(executor.handle(), Parent::on_stdin()?, arguments, cluster)?;
     let node = Rc::new(node);
+    if let Some(reason) = alone {
+        node.line("error", &format!("this node runs alone: {reason}"));
+    }
     executor.block_on(async {
         let tasks = [
             executor
@@ -101,6 +114,9 @@ fn start() -> io::Result<()> {
             executor
                 .handle()
                 .spawn_detached(network::watch(node.clone())),
+            executor
+                .handle()
+                .spawn_detached(peers::deadlines(node.clone())),
         ];
         for task in tasks {
             task.map_err(io::Error::other)?;
@@ -111,8 +127,17 @@ fn start() -> io::Result<()> {
 }
 
 impl Node {
-    fn new(executor: Handle, parent: Parent) -> io::Result<Node> {
-        let facts = Facts::read();
+    fn new(
+        executor: Handle,
+        parent: Parent,
+        arguments: Arguments,
+        cluster: Option<PeersConfig>,
+    ) -> io::Result<Node> {
+        let mut facts = Facts::read();
+        let peers = cluster.map(Peers::new);
+        if let Some(peers) = &peers {
+            facts.id = peers.me();
+        }
         let mut seed = [0; 32];
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
         let config = Config {
@@ -122,7 +147,7 @@ impl Node {
         };
         Ok(Node {
             executor,
-            arguments: Arguments::read(),
+            arguments,
             facts,
             cloud: RefCell::new(Cloud::new(config)),
             cloud_bell: Bell::default(),
@@ -132,6 +157,7 @@ impl Node {
             standing: RefCell::default(),
             parent,
             kvm: Kvm::default(),
+            peers,
             going_down: Cell::new(false),
             counters: Counters::default(),
         })

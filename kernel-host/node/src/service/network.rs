@@ -8,7 +8,7 @@
 //! Start at:  `watch`.
 
 use super::standing::{Address, shown};
-use super::{Node, count, server};
+use super::{Node, count, peers, server};
 use crate::arguments::is_name;
 use crate::bell::Bell;
 use netcore::dhcp::lease::Lease;
@@ -152,7 +152,14 @@ fn begin(node: &Rc<Node>, nic: &Nic, wait_ms: u64) -> io::Result<Card> {
 
 /// A card's whole life: its API listener, and its address.
 async fn serve(node: Rc<Node>, nic: String, stack: HostStack, carrier: Rc<Carrier>, wait_ms: u64) {
-    let listener = server::listen(node.clone(), stack.clone());
+    let listener = async {
+        let api = server::listen(node.clone(), stack.clone());
+        let peers = peers::serve(node.clone(), nic.clone(), stack.clone());
+        match race(api, peers).await {
+            Either::Left(()) | Either::Right(Ok(())) => {}
+            Either::Right(Err(error)) => node.line("error", &format!("peers on {nic}: {error}")),
+        }
+    };
     let address = keep_address(&node, &nic, &stack, &carrier, wait_ms);
     match race(listener, address).await {
         Either::Left(()) => node.line("error", &format!("the API on {nic} has ended")),
@@ -186,10 +193,15 @@ async fn keep_address(
     loop {
         let seen = carrier.bell.rings();
         match race(client.next_event(), carrier.bell.after(seen)).await {
-            Either::Left(DhcpEvent::Bound(lease)) => bound(node, nic, &lease),
+            Either::Left(DhcpEvent::Bound(lease)) => {
+                bound(node, nic, &lease);
+                node.tell_peers_address();
+                node.tell_peers_seeds(lease.vendor.as_deref().unwrap_or_default());
+            }
             Either::Left(DhcpEvent::Lost(reason)) => {
                 count(&node.counters.addresses_lost);
                 node.standing.borrow_mut().set_address(nic, None);
+                node.tell_peers_address();
                 node.line(
                     "warning",
                     &format!("address on {nic} lost: {reason:?}; asking again"),

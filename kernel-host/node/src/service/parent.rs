@@ -177,6 +177,7 @@ async fn shut_down(node: Rc<Node>, how: End, limit_ms: u64) {
             .timeout(left_ms, node.cloud_bell.after(seen))
             .await;
     }
+    node.leave_peers();
     node.executor.sleep(FAREWELL_MS).await;
     node.parent.say(&ToInit::Stopped);
 }

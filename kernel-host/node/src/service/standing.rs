@@ -37,6 +37,8 @@ pub(crate) struct Standing {
     ranked: u32,
     was_ready: bool,
     ending: Option<End>,
+    /// What it waits for to become a member of its cluster.
+    joining: Option<String>,
 }
 
 impl Standing {
@@ -92,6 +94,20 @@ impl Standing {
             .collect()
     }
 
+    /// Where others reach this node.
+    pub fn first_address(&self) -> Option<std::net::IpAddr> {
+        let ranked = self.ranked();
+        ranked.first().map(|(_, address)| address.address.into())
+    }
+
+    /// What it waits for to become a member; nothing on a node without a cluster. Says whether
+    /// that is new.
+    pub fn set_joining(&mut self, waits_for: Option<String>) -> bool {
+        let changed = self.joining != waits_for;
+        self.joining = waits_for;
+        changed
+    }
+
     pub fn addresses(&self) -> Vec<NodeAddress> {
         let addresses = self.ranked().into_iter();
         addresses
@@ -116,7 +132,7 @@ impl Standing {
             return Some("its VMs to stop".to_owned());
         }
         if self.cards.values().any(|card| card.address.is_some()) {
-            return None;
+            return self.joining.clone();
         }
         Some(if self.cards.is_empty() {
             "a network card that it has a driver for".to_owned()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Node, Parent, server};
+use crate::arguments::Arguments;
 use crate::console::{self, pump};
 use crate::supervision::{End, ToInit, ToNode, decode, encode};
 use netio::executor::{Executor, Handle};
@@ -41,7 +42,15 @@ fn with_node<F: Future<Output = ()>>(kvm: bool, test: impl FnOnce(World) -> F) {
     let handle = executor.handle();
     let (left, right) = WirePort::pair().unwrap();
     let (init, theirs) = pair().unwrap();
-    let node = Rc::new(Node::new(handle.clone(), Parent::new(theirs)).unwrap());
+    let node = Rc::new(
+        Node::new(
+            handle.clone(),
+            Parent::new(theirs),
+            Arguments::default(),
+            None,
+        )
+        .unwrap(),
+    );
     node.kvm.decide_for_test(kvm);
     let served = server::listen(node.clone(), stack(&handle, left, 1));
     handle.spawn_detached(served).unwrap();
@@ -313,7 +322,7 @@ async fn open_console(world: &World) -> WebSocket<console::session::Pipe> {
         head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         "RFC 6455's own example: {head}"
     );
-    let pipe = console::session::Pipe::new(stream);
+    let pipe = console::session::Pipe::new(stream.into());
     WebSocket::from_raw_socket(pipe, Role::Client, Some(WebSocketConfig::default()))
 }
 

@@ -104,6 +104,17 @@ fn whole<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::
 }
 
 impl Message {
+    /// The kind of `Admission`: the only one that strangers may send.
+    pub const ADMISSION: u8 = 6;
+
+    /// The kind that a message's header names, without looking further.
+    pub fn kind_of(bytes: &[u8]) -> Option<u8> {
+        match bytes {
+            [MAGIC, _, kind, _, ..] => Some(*kind),
+            _ => None,
+        }
+    }
+
     /// The bytes of this message. `None`: it is longer than `channel` carries.
     pub fn encode(&self, channel: Channel) -> Option<Vec<u8>> {
         let (kind, bytes) = self.encode_body(vec![MAGIC, VERSION, 0, 0]);

@@ -228,12 +228,6 @@ impl Datagrams {
         }
     }
 
-    /// Sends a message in the session of this key: to a stranger, which has no other name.
-    /// `false`: there is no such session, or the message is too long.
-    pub fn answer(&mut self, now: Moment, key: SessionKey, bytes: &[u8]) -> bool {
-        bytes.len() <= DATAGRAM_BYTES_MAX && self.send_sealed(now, key, bytes)
-    }
-
     /// Begins a session with whoever is at `address`, if none stands.
     ///
     /// # Errors

@@ -1,0 +1,337 @@
+//! Streams to peers: made when something is to be said, parted when nothing is.
+//!
+//! Does:      one lane for each peer, both ways, whoever connected; a lane that can't be made or
+//!            breaks is told to the hub; HTTP streams in (to the API) and out.
+//! Does not:  repeat messages: the overlay does, or does not want them any more.
+//! Bounds:    `LANES_MAX`, `INCOMING_MAX`, `QUEUE_MAX` messages and `QUEUE_BYTES_MAX` a lane. What
+//!            is above is dropped and counted; a lane idle for `IDLE_MS` ends.
+//! Trusts:    the gate; strangers get no stream.
+//! Start at:  `send`, `accept`.
+
+use super::pipe::{Door, PeerStream};
+use super::{act, moment, wire_to};
+use crate::bell::Bell;
+use crate::service::{Node, server};
+use netio::executor::{Either, race};
+use netio::host::{HostStack, TcpListener, TcpStream, tcp_connect};
+use protocol::NodeId;
+use session::stream::HANDSHAKE_MS;
+use session::{Peer, Purpose};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Peers with a lane. For one more, its message is dropped, and the peer counts as unreachable.
+const LANES_MAX: usize = 96;
+/// Streams that peers have opened, also those that shake hands still. More wait in the backlog.
+const INCOMING_MAX: usize = 96;
+const BACKLOG: usize = 16;
+/// Messages that wait for a lane.
+const QUEUE_MAX: usize = 256;
+const QUEUE_BYTES_MAX: usize = 2 << 20;
+/// A lane without a message for so long ends.
+const IDLE_MS: u64 = 60_000;
+/// TCP's own handshake; without an answer the peer is unreachable.
+const CONNECT_MS: u64 = 4_000;
+/// Nothing of what is written is taken for so long: the peer is gone.
+const STALL_MS: u64 = 15_000;
+const FULL_PAUSE_MS: u64 = 50;
+
+/// Messages on their way to one peer.
+#[derive(Debug, Default)]
+struct Lane {
+    queue: RefCell<VecDeque<Vec<u8>>>,
+    bytes: Cell<usize>,
+    bell: Bell,
+    parting: Cell<bool>,
+}
+
+/// All lanes.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    by_node: RefCell<BTreeMap<NodeId, Rc<Lane>>>,
+    incoming: Cell<usize>,
+    pub dropped: Cell<u64>,
+    pub broken: Cell<u64>,
+}
+
+impl Lane {
+    /// `false`: it is full.
+    fn push(&self, bytes: Vec<u8>) -> bool {
+        let total = self.bytes.get() + bytes.len();
+        if self.queue.borrow().len() >= QUEUE_MAX || total > QUEUE_BYTES_MAX {
+            return false;
+        }
+        self.bytes.set(total);
+        self.queue.borrow_mut().push_back(bytes);
+        self.bell.ring();
+        true
+    }
+
+    /// Moves queued messages into the stream while it has room.
+    fn pour(&self, stream: &PeerStream) -> bool {
+        let mut moved = false;
+        let mut queue = self.queue.borrow_mut();
+        while let Some(message) = queue.front() {
+            if stream.put_message(message).is_err() {
+                break;
+            }
+            self.bytes.set(self.bytes.get() - message.len());
+            queue.pop_front();
+            moved = true;
+        }
+        moved
+    }
+}
+
+impl Lanes {
+    fn find(&self, node: NodeId) -> Option<Rc<Lane>> {
+        self.by_node.borrow().get(&node).cloned()
+    }
+
+    fn remove(&self, node: NodeId, lane: &Rc<Lane>) {
+        let mut lanes = self.by_node.borrow_mut();
+        if lanes.get(&node).is_some_and(|one| Rc::ptr_eq(one, lane)) {
+            lanes.remove(&node);
+        }
+    }
+
+    /// Ends the lane of a node, or all: what their handshakes showed no longer holds.
+    pub fn part(&self, node: Option<NodeId>) {
+        let mut lanes = self.by_node.borrow_mut();
+        lanes.retain(|one, lane| {
+            let stays = node.is_some_and(|node| node != *one);
+            if !stays {
+                lane.parting.set(true);
+                lane.bell.ring();
+            }
+            stays
+        });
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_node.borrow().len()
+    }
+}
+
+/// Sends a message to a peer, over the lane that there is or a new one.
+pub(crate) fn send(node: &Rc<Node>, to: NodeId, address: SocketAddr, bytes: Vec<u8>) {
+    let Some(peers) = node.peers.as_ref() else {
+        return;
+    };
+    let lanes = &peers.lanes;
+    if let Some(lane) = lanes.find(to) {
+        if !lane.push(bytes) {
+            lanes.dropped.set(lanes.dropped.get() + 1);
+        }
+        return;
+    }
+    let lane = Rc::new(Lane::default());
+    let room = lanes.count() < LANES_MAX && lane.push(bytes);
+    if room {
+        lanes.by_node.borrow_mut().insert(to, lane.clone());
+        let task = dial(node.clone(), to, address, lane.clone());
+        if node.executor.spawn_detached(task).is_ok() {
+            return;
+        }
+        lanes.remove(to, &lane);
+    }
+    lanes.dropped.set(lanes.dropped.get() + 1);
+}
+
+async fn dial(node: Rc<Node>, to: NodeId, address: SocketAddr, lane: Rc<Lane>) {
+    let result = match connect(&node, to, address, Purpose::Overlay).await {
+        Ok(stream) => serve_lane(&node, to, &stream, &lane).await,
+        Err(error) => Err(error),
+    };
+    end_lane(&node, to, &lane, result.is_err());
+}
+
+fn end_lane(node: &Rc<Node>, peer: NodeId, lane: &Rc<Lane>, broken: bool) {
+    let Some(peers) = node.peers.as_ref() else {
+        return;
+    };
+    peers.lanes.remove(peer, lane);
+    if broken && !lane.parting.get() {
+        peers.lanes.broken.set(peers.lanes.broken.get() + 1);
+        act(node, |hub, now| hub.handle_broken(now, peer));
+    }
+}
+
+/// A stream to this very node.
+async fn connect(
+    node: &Rc<Node>,
+    to: NodeId,
+    address: SocketAddr,
+    purpose: Purpose,
+) -> io::Result<PeerStream> {
+    let unreachable = || io::Error::from(io::ErrorKind::HostUnreachable);
+    let SocketAddr::V4(target) = address else {
+        return Err(unreachable());
+    };
+    let stack = wire_to(node, *target.ip()).ok_or_else(unreachable)?;
+    let (executor, door) = (&node.executor, door(node).ok_or_else(unreachable)?);
+    let tcp = executor.timeout(CONNECT_MS, tcp_connect(&stack, target));
+    let tcp = tcp.await.map_err(io::Error::other)??;
+    let stream = executor.timeout(HANDSHAKE_MS, PeerStream::connect(tcp, door, purpose));
+    let stream = stream.await.map_err(io::Error::other)??;
+    match stream.peer() {
+        Peer::Node { node, .. } if node == to => Ok(stream),
+        _ => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("another node is at {address}"),
+        )),
+    }
+}
+
+fn door(node: &Node) -> Option<Door> {
+    let mut hub = node.peers.as_ref()?.hub.borrow_mut();
+    Some(Door {
+        secret: hub.secret(),
+        rng: hub.fork_rng(),
+        gate: hub.gate(),
+    })
+}
+
+/// A stream on which this node's API answers as HTTP/1.1, for forwarded requests.
+///
+/// # Errors
+///
+/// The node is not known, or can't be reached.
+#[cfg_attr(not(test), allow(dead_code))] // for the services that follow
+pub(crate) async fn open_http(node: &Rc<Node>, to: NodeId) -> io::Result<PeerStream> {
+    let peers = node.peers.as_ref();
+    let address = peers.and_then(|peers| peers.hub.borrow().address_of(moment(), to));
+    let address = address.ok_or_else(|| {
+        let text = format!("no address of {} is known", to.short());
+        io::Error::new(io::ErrorKind::NotFound, text)
+    })?;
+    connect(node, to, address, Purpose::Http).await
+}
+
+/// A place among the streams that peers opened; free again when dropped.
+struct Place(Rc<Node>);
+
+impl Place {
+    fn take(node: &Rc<Node>) -> Option<Place> {
+        let incoming = &node.peers.as_ref()?.lanes.incoming;
+        (incoming.get() < INCOMING_MAX).then(|| {
+            incoming.set(incoming.get() + 1);
+            Place(node.clone())
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(peers) = self.0.peers.as_ref() {
+            peers.lanes.incoming.set(peers.lanes.incoming.get() - 1);
+        }
+    }
+}
+
+/// Takes the streams of peers on one card for as long as its stack lives.
+pub(crate) async fn accept(node: Rc<Node>, stack: HostStack) -> io::Result<()> {
+    let mut listener = TcpListener::bind(&stack, session::PORT, BACKLOG)?;
+    loop {
+        let Some(place) = Place::take(&node) else {
+            node.executor.sleep(FULL_PAUSE_MS).await;
+            continue;
+        };
+        let tcp = listener.accept().await?;
+        // At the executor's limit the stream is dropped, and its peer tries again.
+        let _full = node
+            .executor
+            .spawn_detached(welcome(node.clone(), tcp, place));
+    }
+}
+
+async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
+    let Some(door) = door(&node) else { return };
+    let shaken = node
+        .executor
+        .timeout(HANDSHAKE_MS, PeerStream::accept(tcp, door))
+        .await;
+    let Ok(Ok(stream)) = shaken else { return };
+    let Peer::Node { node: peer, .. } = stream.peer() else {
+        return; // strangers say what they have to say in datagrams
+    };
+    match stream.purpose() {
+        Purpose::Http => server::serve_peer(node, stream).await,
+        Purpose::Overlay => {
+            let lane = Rc::new(Lane::default());
+            if let Some(peers) = node.peers.as_ref() {
+                let mut lanes = peers.lanes.by_node.borrow_mut();
+                lanes.entry(peer).or_insert_with(|| lane.clone());
+            }
+            let result = serve_lane(&node, peer, &stream, &lane).await;
+            end_lane(&node, peer, &lane, result.is_err());
+        }
+    }
+    drop(place);
+}
+
+/// What happened on a lane.
+enum Turn {
+    Message(Vec<u8>),
+    End,
+}
+
+/// Moves messages both ways until one side ends, or nothing moves.
+async fn serve_lane(
+    node: &Rc<Node>,
+    peer: NodeId,
+    stream: &PeerStream,
+    lane: &Lane,
+) -> io::Result<()> {
+    loop {
+        let waits = !lane.queue.borrow().is_empty();
+        let limit_ms = if waits { STALL_MS } else { IDLE_MS };
+        let turn = poll_fn(|cx| poll_lane(stream, lane, cx));
+        match race(turn, node.executor.sleep(limit_ms)).await {
+            Either::Left(Ok(Turn::Message(bytes))) => {
+                let (from, whom) = (stream.address(), stream.peer());
+                act(node, |hub, now| hub.handle_message(now, whom, from, &bytes));
+            }
+            Either::Left(Ok(Turn::End)) => return Ok(()),
+            Either::Left(Err(error)) => return Err(error),
+            Either::Right(()) if lane.queue.borrow().is_empty() => {
+                stream.finish();
+                return Ok(());
+            }
+            Either::Right(()) => {
+                let text = format!("{} takes nothing", peer.short());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+        }
+    }
+}
+
+fn poll_lane(stream: &PeerStream, lane: &Lane, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
+    lane.bell.register(cx.waker());
+    loop {
+        if lane.parting.get() {
+            return Poll::Ready(Ok(Turn::End));
+        }
+        let poured = lane.pour(stream);
+        match stream.poll_message(cx) {
+            Poll::Ready(Ok(Some(message))) => return Poll::Ready(Ok(Turn::Message(message))),
+            Poll::Ready(Ok(None)) => return Poll::Ready(Ok(Turn::End)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending if poured => {}
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// The address as TCP wants it.
+pub(crate) const fn v4(address: SocketAddr) -> Option<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    }
+}
