@@ -12,9 +12,12 @@ use crate::ids::{mix, stamp};
 use crate::machine::{Ask, Machine};
 use crate::world::{World, at};
 use protocol::NodeId;
-use protocol::peer::{Realm, Record, RecordKey, RecordKind, Version};
+use protocol::peer::recon::Packer;
+use protocol::peer::{Channel, Message, Realm, Record, RecordKey, RecordKind, Stamp, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a liar signs in another's name.
+const FORGED: &[u8] = b"forged";
 /// A kind that nobody knows: it must be kept and passed on.
 const STRANGE: RecordKind = RecordKind(60_007);
 
@@ -78,6 +81,7 @@ impl Records {
             } => {
                 (first_vm..first_vm + count).for_each(|vm| self.create(world, host, vm, found));
             }
+            Work::Forge { host, of, vm } => self.forge(world, host, of, vm),
             Work::Revoke { host, whom } => self.revoke(world, host, whom, found),
             Work::Empty { first_vm, count } => {
                 (first_vm..first_vm + count).for_each(|vm| self.change(world, vm, true, found));
@@ -158,6 +162,40 @@ impl Records {
         }
     }
 
+    /// A lying node can only say wrong things about itself.
+    fn forge<M: Machine>(&self, world: &mut World<M>, host: u32, of: u32, vm: u32) {
+        let Some(victim) = world.hosts.get(at(of)) else {
+            return;
+        };
+        let key = self.vms.get(&vm).map(|vm| vm.key).unwrap_or(RecordKey {
+            realm: Realm::Cluster,
+            kind: RecordKind::SITE_MEMBERS,
+            subject: victim.id.bytes(),
+        });
+        let author = victim.id;
+        let forged = Record {
+            key,
+            author,
+            version: Version {
+                epoch: 9,
+                seq: u64::from(world.shape().hosts()),
+            },
+            written: Stamp::from_wall(victim.clock.moment(world.now_us).wall),
+            ended: true,
+            body: Vec::new(),
+            signature: stamp(author, FORGED),
+        };
+        let mut packer = Packer::default();
+        packer.add(&forged.encode());
+        let message = Message::Recon(packer.finish());
+        let Some(bytes) = message.encode(Channel::Datagram) else {
+            return;
+        };
+        for to in 0..world.shape().hosts() {
+            world.inject(host, to, Channel::Datagram, bytes.clone());
+        }
+    }
+
     /// From now on nobody who hears of it takes what the other writes.
     fn revoke<M: Machine>(
         &mut self,
@@ -221,7 +259,7 @@ impl Records {
             let what = format!("host {host} took {:?} by a revoked node", record.key);
             found.add("I4", now_ms, what);
         }
-        if record.signature == stamp(record.author, b"forged") {
+        if record.signature == stamp(record.author, FORGED) {
             let what = format!("host {host} took a forged record by {}", record.author);
             found.add("I4", now_ms, what);
         }

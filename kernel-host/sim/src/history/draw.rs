@@ -303,6 +303,11 @@ impl Draw {
                     host,
                     register: key % 2,
                 },
+                _ if self.dice.below(3) == 0 => Work::Forge {
+                    host,
+                    of: self.host(),
+                    vm,
+                },
                 _ if self.dice.below(2) == 0 => Work::Put { host, key },
                 _ => Work::Find { host, key },
             };

@@ -159,6 +159,12 @@ pub enum Work {
         first_vm: u32,
         count: u32,
     },
+    /// `host` lies: it sends everybody a record in the name of `of`, and a tombstone for the VM.
+    Forge {
+        host: u32,
+        of: u32,
+        vm: u32,
+    },
     /// The key of `whom` is no longer trusted; `host` tells the others.
     Revoke {
         host: u32,

@@ -169,10 +169,17 @@ fn without(mut deed: Deed, gone: u32) -> Option<Deed> {
             onto: other,
             ..
         }
-        | Deed::Work(Work::Revoke {
-            host: one,
-            whom: other,
-        }) => {
+        | Deed::Work(
+            Work::Revoke {
+                host: one,
+                whom: other,
+            }
+            | Work::Forge {
+                host: one,
+                of: other,
+                ..
+            },
+        ) => {
             *one = moved(*one, gone)?;
             *other = moved(*other, gone)?;
         }

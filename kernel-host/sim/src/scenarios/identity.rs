@@ -162,3 +162,15 @@ pub fn revoked_while_cut(seed: u64) -> History {
         .cut_hosts(150, &[7], &others, 10)
         .done(155, 120)
 }
+
+/// A node that lies about others.
+pub fn lying_node(seed: u64) -> History {
+    let forge = |of, vm| Work::Forge { host: 4, of, vm };
+    Script::new(seed, &[3, 3, 3])
+        .work(20, Work::Create { host: 1, vm: 1 })
+        .work(30, forge(1, 1))
+        .work(40, forge(0, 9))
+        .work(45, forge(7, 9))
+        .work(50, Work::Change { vm: 1 })
+        .done(60, 120)
+}

@@ -86,6 +86,7 @@ pub const SCENARIOS: &[Scenario] = &[
     row("chain", 11, cuts::chain, "each node only reaches its neighbours in a row"),
     row("stalled-disk", 11, records::stalled_disk, "a guardian's disk stands still for 60 s"),
     row("revoked-while-cut", 12, identity::revoked_while_cut, "a key is revoked while a site is cut off and a node is down: nobody who hears of it takes its word"),
+    row("lying-node", 12, identity::lying_node, "a node sends records and tombstones in the name of others: nobody takes them"),
     row("paused-host", 13, records::paused_host, "a host stands still for ten times its lease and goes on"),
     row("all-links-cut", 14, cuts::all_links, "no link at all for an hour: all is found again without seeds").within(AFTER_A_CUT),
     row("mad-distances", 15, cuts::mad_distances, "travel times of nothing and of seconds"),

@@ -24,6 +24,18 @@ const CROWD: usize = 500;
 const STEADY_US: u64 = 20_000_000;
 
 impl<M: Machine> World<M> {
+    /// A host sends bytes of somebody else's making to another.
+    pub fn inject(&mut self, host: u32, to: u32, channel: Channel, bytes: Vec<u8>) {
+        let (Some(from), Some(receiver)) = (self.hosts.get(at(host)), self.hosts.get(at(to)))
+        else {
+            return;
+        };
+        if from.is_up() && host != to {
+            let contact = receiver.contact();
+            self.send(host, contact.node, contact.address, channel, bytes);
+        }
+    }
+
     pub(super) fn send(
         &mut self,
         host: u32,
