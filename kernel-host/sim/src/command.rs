@@ -8,11 +8,12 @@
 //! Start at:  `main`.
 
 use crate::Ours;
+use crate::alone::Alone;
 use crate::checks::{Limits, Outcome, judge_and_tell};
 use crate::fat::Fat;
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
-use crate::measure::measure;
+use crate::measure::{Figures, Programme, measure};
 use crate::progress::Progress;
 use crate::report::{FLAT_NODES_MAX, Report, SIZES, programme};
 use crate::scenarios::{SCENARIOS, Scenario, named};
@@ -45,11 +46,36 @@ enum Kind {
     Overlay,
     /// Our own behind real sessions
     Fat,
+    /// Our failure detector alone: give it one site
+    Swim,
     /// Flat SWIM from the `foca` crate, the yardstick
     Foca,
 }
 
 impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Fat => "fat",
+            Self::Swim => "swim",
+            Self::Foca => "foca",
+        }
+    }
+
+    fn measure(self, programme: Programme, progress: &mut Progress) -> Figures {
+        let (name, nodes) = (self.name(), programme.nodes);
+        let tick = &mut |now: u64, end: u64| {
+            let (now, end) = (now / 1000, end / 1000);
+            progress.show(&format!("{name}, {nodes} nodes: {now} of {end} s"));
+        };
+        match self {
+            Self::Overlay => measure::<Ours>(name, programme, tick),
+            Self::Fat => measure::<Fat<Ours>>(name, programme, tick),
+            Self::Swim => measure::<Alone>(name, programme, tick),
+            Self::Foca => measure::<Flat>(name, programme, tick),
+        }
+    }
+
     fn judge(self, history: &History, limits: Limits) -> Outcome {
         self.tell(history, limits, None)
     }
@@ -62,6 +88,7 @@ impl Kind {
         match self {
             Self::Overlay => judge_and_tell::<Ours>(history, limits, tell),
             Self::Fat => judge_and_tell::<Fat<Ours>>(history, limits, tell),
+            Self::Swim => judge_and_tell::<Alone>(history, flat, tell),
             Self::Foca => judge_and_tell::<Flat>(history, flat, tell),
         }
     }
@@ -133,6 +160,9 @@ struct Measure {
     /// Only our own machine
     #[arg(long)]
     alone: bool,
+    /// One site of this size: our failure detector beside foca
+    #[arg(long)]
+    site: bool,
     #[arg(long)]
     json: bool,
     /// Folder for tables and pictures
@@ -403,24 +433,15 @@ fn report(wanted: &Measure) -> Result<bool, String> {
     let mut report = Report::default();
     let mut progress = Progress::on_stderr();
     for nodes in &wanted.nodes {
-        let programme = programme(wanted.seed, *nodes, wanted.quiet * 1000);
-        let ours = measure::<Ours>("overlay", programme, &mut |now, end| {
-            progress.show(&format!(
-                "overlay, {nodes} nodes: {} of {} s",
-                now / 1000,
-                end / 1000
-            ));
-        });
-        report.figures.push(ours);
-        if *nodes <= FLAT_NODES_MAX && !wanted.alone {
-            let figures = measure::<Flat>("foca", programme, &mut |now, end| {
-                progress.show(&format!(
-                    "foca, {nodes} nodes: {} of {} s",
-                    now / 1000,
-                    end / 1000
-                ));
-            });
-            report.figures.push(figures);
+        let mut programme = programme(wanted.seed, *nodes, wanted.quiet * 1000);
+        let mut kinds = vec![Kind::Overlay, Kind::Foca];
+        if wanted.site {
+            programme.sites = 1;
+            kinds[0] = Kind::Swim;
+        }
+        kinds.retain(|kind| *kind != Kind::Foca || !wanted.alone && *nodes <= FLAT_NODES_MAX);
+        for kind in kinds {
+            report.figures.push(kind.measure(programme, &mut progress));
         }
     }
     progress.clear();

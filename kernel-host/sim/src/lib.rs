@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod checks;
 pub mod command;
 pub mod fat;

@@ -188,7 +188,7 @@ fn reply_of(answer: Answer) -> Reply {
     }
 }
 
-fn note_of(event: Event) -> Note {
+pub(crate) fn note_of(event: Event) -> Note {
     let (of, opinion) = match event {
         Event::Alive { contact, .. } => (contact.node, Opinion::Alive),
         Event::Suspect { node, .. } => (node, Opinion::Suspect),

@@ -225,7 +225,7 @@ impl<M: Machine> World<M> {
         self.network.calm_down();
         self.network.weather_mut().double_ppm = 0;
         self.network.weather_mut().disorder_ppm = 0;
-        let clones: Vec<u32> = self.running_clones();
+        let clones: Vec<u32> = self.clones();
         for onto in clones {
             self.end_clone(onto);
         }
@@ -236,6 +236,8 @@ impl<M: Machine> World<M> {
             place.paused_until_us = place.paused_until_us.min(now_us);
             place.stalled_until_us = place.stalled_until_us.min(now_us);
             self.glances[at(host)] = place.glance();
+            place.timer_us = u64::MAX;
+            self.set_timer(host);
             self.flush(host);
             let place = &self.hosts[at(host)];
             if place.was_up && !place.has_left && !place.is_up() {
@@ -245,10 +247,8 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn running_clones(&self) -> Vec<u32> {
-        let is_clone = |host: &&super::Host<M>| {
-            host.is_up() && crate::ids::host_of(host.id) != host.place.host
-        };
+    fn clones(&self) -> Vec<u32> {
+        let is_clone = |host: &&super::Host<M>| crate::ids::host_of(host.id) != host.place.host;
         let clones = self.hosts.iter().filter(is_clone);
         clones.map(|host| host.place.host).collect()
     }
