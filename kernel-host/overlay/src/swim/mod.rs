@@ -92,6 +92,8 @@ pub struct Swim {
     differs_since_ms: Option<u64>,
     clone_heard_ms: Option<u64>,
     clone_known: bool,
+    /// Whom we have corrected lately, and until when that is enough.
+    corrected: Vec<(NodeId, u64)>,
     next_bid_ms: u64,
     next_probe_ms: u64,
     next_gossip_ms: u64,
@@ -130,6 +132,7 @@ impl Swim {
             differs_since_ms: None,
             clone_heard_ms: None,
             clone_known: false,
+            corrected: Vec::new(),
             next_bid_ms: 0,
             next_probe_ms: u64::MAX,
             next_gossip_ms: u64::MAX,
@@ -339,9 +342,18 @@ impl Swim {
         cx.send(to, channel, Message::Swim(ack));
     }
 
-    /// Answers one who thinks otherwise of itself than we do.
+    /// Answers one who thinks otherwise of itself than we do; not again and again: two that both
+    /// run twice would correct each other as fast as the wire carries.
     fn correct(&mut self, cx: &mut Context<'_>, from: NodeId, said: &Own) {
+        let now = cx.now_ms();
+        self.corrected.retain(|(_, until_ms)| now < *until_ms);
+        if self.corrected.len() >= timing::CORRECTIONS_MAX
+            || self.corrected.iter().any(|(node, _)| *node == from)
+        {
+            return;
+        }
         if let Some(fact) = self.accusation(from, Some(said)) {
+            self.corrected.push((from, now + timing::CORRECTION_MS));
             let gossip = SwimMessage::Gossip {
                 own: self.own(),
                 rumours: Few::new([fact]),

@@ -59,6 +59,11 @@ pub(super) const CLONE_MS: u64 = 300_000;
 /// Two machines of one key outbid each other at most so often, once they know.
 pub(super) const CLONE_BID_MS: u64 = 60_000;
 
+/// Who was told what we know of it is not told again for so long, and no more than so many are
+/// told in that time.
+pub(super) const CORRECTION_MS: u64 = 250;
+pub(super) const CORRECTIONS_MAX: usize = 64;
+
 /// The binary logarithm of a site's size.
 pub(super) const fn scale(members: usize) -> u64 {
     (members as u64 + 1).ilog2() as u64
