@@ -246,7 +246,9 @@ impl Records {
             );
             found.add("I2", now_ms, what);
         }
-        if record.ended {
+        if record.key.kind != RecordKind::VM {
+            // A speaker's word may end and begin again: it is about itself.
+        } else if record.ended {
             self.ended.insert((host, record.key));
         } else if self.ended.contains(&(host, record.key)) {
             let what = format!("host {host} has {:?} again", record.key);

@@ -85,7 +85,7 @@ impl Views {
         found: &mut Found,
     ) {
         let before = self.lives.insert(host, life);
-        if let Some(before) = before.filter(|before| *before >= life) {
+        if let Some(before) = before.filter(|before| *before > life) {
             let what = format!("the life of host {host} went from {before} to {life}");
             found.add("I2", world.now_ms(), what);
         }
