@@ -10,6 +10,15 @@ fn arguments() {
 }
 
 #[test]
+fn seeds() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "seeds",
+        node::service::fuzz_seeds,
+    );
+}
+
+#[test]
 fn supervision() {
     corpus::replay(
         env!("CARGO_MANIFEST_DIR"),

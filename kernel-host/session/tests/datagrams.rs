@@ -279,6 +279,22 @@ fn a_peer_that_comes_back_with_a_new_key_replaces_the_old_one() {
 }
 
 #[test]
+fn a_peer_that_calls_after_a_restart_is_answered_at_once() {
+    for (identity, same) in [(2, true), (7, false)] {
+        let mut world = World::with_nodes(4, LAN, 2);
+        world.send(1, 2, b"before");
+        world.run_ms(30_000);
+        world.add_with_key(2, identity, Limits::default());
+        let (now, established) = (moment(world.now_ms), world.end(1).outputs.len());
+        assert_eq!(world.end(1).datagrams.open(now, address(2)), Ok(()));
+        world.collect(1);
+        world.run_ms(20);
+        assert!(world.end(2).is_established_with(1), "the same key: {same}");
+        assert_eq!(world.end(1).outputs.len() > established, !same);
+    }
+}
+
+#[test]
 fn sessions_are_renewed_and_nothing_is_lost_meanwhile() {
     for seed in 1..=8 {
         let mut world = World::with_nodes(seed, WAN, 2);

@@ -41,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("netio/offload",          netio::fuzz::fuzz_offload),
     ("netio/wire",             netio::fuzz::fuzz_wire),
     ("node/arguments",         node::arguments::fuzz_arguments),
+    ("node/seeds",             node::service::fuzz_seeds),
     ("node/supervision",       node::supervision::fuzz_supervision),
     ("overlay/overlay",        overlay::fuzz::fuzz_overlay),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),

@@ -34,6 +34,7 @@ use monitor::Monitors;
 use netio::executor::{Executor, Handle};
 use parent::Parent;
 use peers::Peers;
+pub use peers::seeds::fuzz_seeds;
 pub use peers::{PeersConfig, StateDisk};
 use protocol::{ByteCount, Moment, Timestamp, VmId};
 use standing::Standing;

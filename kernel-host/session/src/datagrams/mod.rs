@@ -228,16 +228,20 @@ impl Datagrams {
         }
     }
 
-    /// Begins a session with whoever is at `address`, if none stands.
+    /// Begins a session with whoever is at `address`. Where one stands already, a sign of life is
+    /// sent in it: if whoever is there has started anew, he answers that he does not know it.
     ///
     /// # Errors
     ///
     /// When no further handshake may be begun now.
     pub fn open(&mut self, now: Moment, address: SocketAddr) -> Result<(), NotSent> {
-        if self.by_address.contains_key(&address) {
-            return Ok(());
+        match self.by_address.get(&address).copied() {
+            Some(key) => {
+                self.send_empty(now, key);
+                Ok(())
+            }
+            None => self.begin(now, address),
         }
-        self.begin(now, address)
     }
 
     /// Begins a new handshake with every peer: our certificate has changed.

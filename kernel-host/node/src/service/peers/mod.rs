@@ -12,6 +12,7 @@ mod config;
 mod gate;
 mod hub;
 mod pipe;
+pub mod seeds;
 mod sight;
 mod streams;
 mod words;
@@ -34,7 +35,7 @@ use protocol::{Moment, NodeId, Timestamp};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use streams::Lanes;
 
@@ -218,7 +219,7 @@ impl Node {
 
     /// The DHCP server's option 43 may name nodes to ask.
     pub fn tell_peers_seeds(self: &Rc<Self>, vendor: &[u8]) {
-        let seeds = seeds_of_lease(vendor);
+        let seeds = seeds::of_lease(vendor);
         if !seeds.is_empty() {
             act(self, |hub, now| hub.handle_seeds(now, &seeds));
         }
@@ -366,23 +367,4 @@ fn wire_to(node: &Node, to: Ipv4Addr) -> Option<HostStack> {
     let near = ports().find(|(udp, _)| udp.is_neighbour(to));
     let wire = near.or_else(|| ports().find(|(udp, _)| udp.reaches(to)));
     wire.map(|(_, wire)| wire.stack.clone())
-}
-
-/// Nodes that the DHCP server names in option 43: our sub-option 1 holds their IPv4 addresses.
-pub(crate) fn seeds_of_lease(vendor: &[u8]) -> Vec<SocketAddr> {
-    const SEEDS: u8 = 1;
-    let mut rest = vendor;
-    let mut seeds = Vec::new();
-    while let [kind, length, tail @ ..] = rest {
-        let Some((body, tail)) = tail.split_at_checked(usize::from(*length)) else {
-            break;
-        };
-        if *kind == SEEDS {
-            let (addresses, _) = body.as_chunks::<4>();
-            let addresses = addresses.iter().map(|ip| IpAddr::from(*ip));
-            seeds.extend(addresses.map(|ip| SocketAddr::new(ip, session::PORT)));
-        }
-        rest = tail;
-    }
-    seeds
 }

@@ -60,8 +60,8 @@ fn config(number: u8, site: &str, token: Option<Token>, seeds: &[SocketAddr]) ->
 
 #[test]
 fn a_lease_may_name_nodes_to_ask() {
-    let seeds = super::seeds_of_lease(&[7, 1, 9, 1, 8, 10, 0, 0, 1, 10, 0, 0, 2, 255]);
+    let seeds = super::seeds::of_lease(&[7, 1, 9, 1, 8, 10, 0, 0, 1, 10, 0, 0, 2, 255]);
     let shown: Vec<String> = seeds.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["10.0.0.1:12213", "10.0.0.2:12213"]);
-    assert!(super::seeds_of_lease(&[1, 200, 10]).is_empty());
+    assert!(super::seeds::of_lease(&[1, 200, 10]).is_empty());
 }
