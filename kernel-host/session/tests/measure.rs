@@ -1,7 +1,7 @@
 //! What sessions cost. Not a promise, so nothing is asserted:
 //! `cargo test -p session --test measure -- --ignored --nocapture`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // it looks at the clock
 
 mod wire;
 
