@@ -452,6 +452,10 @@ impl<M: Machine> Machine for Fat<M> {
         self.inner.opinion(of)
     }
 
+    fn is_lonely(&self) -> bool {
+        self.inner.is_lonely()
+    }
+
     fn others_there(&self) -> usize {
         self.inner.others_there()
     }

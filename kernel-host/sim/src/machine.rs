@@ -150,6 +150,10 @@ pub trait Machine: Sized + fmt::Debug {
 
     /// What it thinks of another node.
     fn opinion(&self, of: NodeId) -> Opinion;
+    /// Whether it knows nobody, or nobody of another site.
+    fn is_lonely(&self) -> bool {
+        self.others_there() == 0
+    }
     /// Others that it thinks are there.
     fn others_there(&self) -> usize;
     fn record(&self, key: &RecordKey) -> Option<Record>;

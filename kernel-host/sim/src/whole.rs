@@ -152,6 +152,10 @@ impl Machine for Whole {
         }
     }
 
+    fn is_lonely(&self) -> bool {
+        self.overlay.sites(self.now).len() < 2
+    }
+
     fn others_there(&self) -> usize {
         let members = self.overlay.members();
         members.filter(|member| member.state.is_there()).count()

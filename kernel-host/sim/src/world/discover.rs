@@ -2,6 +2,7 @@
 //!
 //! Start at:  `World::discover`.
 
+use super::network::Place;
 use super::{What, World, at};
 use crate::machine::Machine;
 use protocol::peer::Channel;
@@ -19,14 +20,16 @@ impl<M: Machine> World<M> {
             return;
         }
         let others = place.machine.as_ref().map_or(0, M::others_there);
+        // Who knows no other site goes on asking its seeds.
+        let is_lonely = place.machine.as_ref().is_some_and(M::is_lonely);
         let is_first = self.now_us == place.clock.booted_us;
         if is_first || self.shape.beacons {
             self.meet_on_lan(host, if others == 0 { 3 } else { 1 });
         }
-        if is_first || (others == 0 && self.shape.asks_again) {
+        if is_first || (is_lonely && self.shape.asks_again) {
             self.meet_seeds(host);
         }
-        let wait_us = if others == 0 { DISCOVER_US } else { BEACON_US };
+        let wait_us = if is_lonely { DISCOVER_US } else { BEACON_US };
         let wait_us = self.hosts[at(host)].dice.around(wait_us);
         self.queue
             .push(self.now_us + wait_us, What::Discover(host, boot));
@@ -45,15 +48,20 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// The first host that starts by itself, of each of the first sites.
     fn meet_seeds(&mut self, host: u32) {
-        let mut first = 0;
-        let seeds = usize::from(self.shape.seeds);
-        let sites: Vec<u32> = self.shape.sites.iter().map(|n| u32::from(*n)).collect();
-        for nodes in sites.into_iter().take(seeds) {
-            if nodes > 0 {
-                self.meet(host, first);
+        let mut seeds: Vec<Place> = Vec::new();
+        for place in self.shape.places() {
+            let is_first = seeds.iter().all(|seed| seed.site != place.site);
+            if is_first && !self.shape.spares.contains(&place.host) {
+                seeds.push(place);
             }
-            first += nodes;
+            if seeds.len() == usize::from(self.shape.seeds) {
+                break;
+            }
+        }
+        for seed in seeds {
+            self.meet(host, seed.host);
         }
     }
 
