@@ -8,7 +8,7 @@
 //! Start at:  `Ids::node`, `Stamps`.
 
 use overlay::{Keyring, Verdict};
-use protocol::peer::{Record, Signature, site};
+use protocol::peer::{Record, RecordKind, Signature, site};
 use protocol::{Moment, Name, NodeId, SiteId};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,6 +62,7 @@ impl Ids {
             me,
             sites: Rc::clone(&self.sites),
             revoked: BTreeSet::new(),
+            replaced: BTreeSet::new(),
         }
     }
 }
@@ -134,6 +135,7 @@ pub struct Stamps {
     me: NodeId,
     sites: Rc<[SiteId]>,
     revoked: BTreeSet<NodeId>,
+    replaced: BTreeSet<NodeId>,
 }
 
 impl Keyring for Stamps {
@@ -157,10 +159,21 @@ impl Keyring for Stamps {
     }
 
     fn learn(&mut self, _now: Moment, record: &Record) -> Verdict {
-        use protocol::peer::RecordKind;
-        if record.key.kind == RecordKind::REVOCATION {
-            self.revoked.insert(NodeId::from_bytes(record.key.subject));
+        match record.key.kind {
+            RecordKind::REVOCATION => {
+                self.revoked.insert(NodeId::from_bytes(record.key.subject));
+            }
+            // A certificate names the keys that its machine had before.
+            RecordKind::CERTIFICATE => {
+                let old = record.body.as_chunks::<16>().0.iter();
+                self.replaced.extend(old.copied().map(NodeId::from_bytes));
+            }
+            _ => {}
         }
         Verdict::Good
+    }
+
+    fn is_replaced(&self, node: NodeId) -> bool {
+        self.replaced.contains(&node)
     }
 }

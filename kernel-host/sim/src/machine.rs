@@ -25,6 +25,8 @@ pub struct Birth<'a> {
     pub life: Life,
     pub seed: u64,
     pub disk: &'a Disk,
+    /// Keys that this machine had before: its certificate says so.
+    pub replaces: Vec<NodeId>,
     pub keyring: crate::ids::Stamps,
     /// `Rules::ALL`, but in tests of the tests.
     pub rules: overlay::Rules,

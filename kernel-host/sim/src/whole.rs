@@ -8,7 +8,7 @@
 
 use crate::machine::{Ask, Birth, Machine, Note, Opinion, Reply, Wish};
 use overlay::{Answer, Config, Draft, Event, Input, NodeState, Output, Overlay};
-use protocol::peer::{Channel, Contact, Realm, Record, RecordKey};
+use protocol::peer::{Channel, Contact, Realm, Record, RecordKey, RecordKind};
 use protocol::{Moment, NodeId};
 
 /// A node of ours.
@@ -37,12 +37,25 @@ impl Machine for Whole {
             limits: overlay::store::Limits::USUAL,
             rules: birth.rules,
         };
-        let keyring = Box::new(birth.keyring);
-        Self {
-            overlay: Overlay::new(now, config, keyring),
+        let me = birth.me.node;
+        let mut whole = Self {
+            overlay: Overlay::new(now, config, Box::new(birth.keyring)),
             now,
             refused: None,
+        };
+        if !birth.replaces.is_empty() {
+            let old = birth.replaces.iter().rev().take(60);
+            let certificate = Draft {
+                realm: Realm::Cluster,
+                kind: RecordKind::CERTIFICATE,
+                subject: me.bytes(),
+                epoch: 0,
+                ended: false,
+                body: old.flat_map(NodeId::bytes).collect(),
+            };
+            let _refused = whole.overlay.handle_input(now, Input::Publish(certificate));
         }
+        whole
     }
 
     fn receive(&mut self, now: Moment, from: Contact, channel: Channel, bytes: &[u8]) {

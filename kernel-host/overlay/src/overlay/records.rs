@@ -23,6 +23,9 @@ use std::rc::Rc;
 
 const STRIKES_MAX: usize = 256;
 const STRIKES_OUT: u8 = 2;
+/// Nodes of one foreign word about our site that are asked whether they are there; they tell us of
+/// the others.
+const UNKNOWN_MAX: usize = 3;
 /// No machine boots as often: an accusation of such a life is a lie.
 const BOOTS_MAX: u32 = 1 << 31;
 /// Our own records that fade are repeated this often.
@@ -157,9 +160,32 @@ impl Overlay {
             Change::Members(site) if site != self.core.me.site => {
                 self.note_far_changes(now, site, record, before);
             }
-            Change::Members(_) => {}
+            Change::Members(_) => self.join_unknown(now, record),
             Change::Accused(life) => self.answer_accusation(now, life),
             Change::CalledLost => self.directory.speech.load_changed(now.uptime_ms),
+        }
+    }
+
+    /// Another speaker of our site has members whom we have never met: where nodes of a site don't
+    /// hear each other's calls, that is how its parts find each other.
+    fn join_unknown(&mut self, now: Moment, record: &Record) {
+        if record.author == self.core.me.node || record.ended {
+            return;
+        }
+        let lines = SiteMembers::lines(&record.body);
+        let there = lines.filter(|line| line.health == Health::Alive);
+        let unknown: Vec<Contact> = there
+            .filter(|line| !self.members.contains_key(&line.node))
+            .map(|line| Contact {
+                node: line.node,
+                site: self.core.me.site,
+                address: line.address,
+            })
+            .filter(|one| one.node != self.core.me.node)
+            .take(UNKNOWN_MAX)
+            .collect();
+        for contact in unknown {
+            self.swim.join(&mut self.core.context(now), contact);
         }
     }
 

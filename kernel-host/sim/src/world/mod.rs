@@ -386,7 +386,11 @@ impl<M: Machine> World<M> {
             0
         };
         place.line_free_us = now_us;
+        let is_itself = ids::host_of(place.id) == host;
+        let keys = 0..if is_itself { place.key } else { 0 };
+        let replaces = keys.map(|key| self.ids.node(host, place.place.site, key));
         let birth = Birth {
+            replaces: replaces.collect(),
             me: place.contact(),
             site_name: self.ids.site_name(ids::site_of(place.id)),
             life: place.life(),
