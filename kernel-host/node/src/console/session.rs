@@ -9,8 +9,8 @@
 //! Start at:  `serve`.
 
 use super::{ClientId, Console, PIECE_BYTES};
-use crate::service::link::Link;
 use netio::executor::{Handle, Sleep};
+use netio::host::TcpStream;
 use protocol::limits;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
@@ -40,14 +40,14 @@ pub enum End {
 /// A stream as tungstenite wants it: it says `WouldBlock`, and the task is woken later.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    link: Link,
+    stream: TcpStream,
     waker: Waker,
 }
 
 impl Pipe {
-    pub(crate) fn new(link: Link) -> Pipe {
+    pub(crate) fn new(stream: TcpStream) -> Pipe {
         Pipe {
-            link,
+            stream,
             waker: Waker::noop().clone(),
         }
     }
@@ -61,7 +61,7 @@ impl Pipe {
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         blocking(
-            self.link
+            self.stream
                 .poll_read_into(&mut Context::from_waker(&self.waker), buffer),
         )
     }
@@ -70,16 +70,13 @@ impl Read for Pipe {
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         blocking(
-            self.link
+            self.stream
                 .poll_write_from(&mut Context::from_waker(&self.waker), bytes),
         )
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = self
-            .link
-            .poll_flushed(&mut Context::from_waker(&self.waker));
-        blocking(flushed)
+        Ok(())
     }
 }
 
@@ -107,7 +104,7 @@ pub async fn serve(
     executor: Handle,
     console: Rc<Console>,
     client: ClientId,
-    link: Link,
+    stream: TcpStream,
     read_ahead: Vec<u8>,
 ) -> End {
     let config = WebSocketConfig::default()
@@ -116,7 +113,7 @@ pub async fn serve(
         .read_buffer_size(4096)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * PIECE_BYTES + limits::CONSOLE_MESSAGE_BYTES_MAX);
-    let pipe = Pipe::new(link);
+    let pipe = Pipe::new(stream);
     let socket = WebSocket::from_partially_read(pipe, read_ahead, Role::Server, Some(config));
     let mut session = Session {
         socket,
@@ -131,7 +128,7 @@ pub async fn serve(
     console.detach(client);
     match end {
         // Bytes that nobody takes must not hold the socket for longer.
-        End::TooSlow => session.socket.get_ref().link.abort(),
+        End::TooSlow => session.socket.get_ref().stream.abort(),
         End::Nonsense => session.close(CloseCode::Unsupported, "only binary messages"),
         End::VmGone => session.close(CloseCode::Away, "the VM is deleted"),
         End::ClientLeft => {}

@@ -150,7 +150,7 @@ impl Node {
             ("tasks", executor.tasks as u64),
             ("node_restarts", u64::from(self.parent.restarts())),
         ];
-        let peers = self.peers.iter().flat_map(super::Peers::counters);
+        let peers = self.transport.iter().flat_map(super::Transport::counters);
         let all = ours.into_iter().chain(cloud.counters().list()).chain(peers);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }

@@ -8,7 +8,6 @@
 
 mod facts;
 mod kvm;
-pub(crate) mod link;
 mod monitor;
 mod network;
 mod parent;
@@ -33,7 +32,7 @@ use kvm::Kvm;
 use monitor::Monitors;
 use netio::executor::{Executor, Handle};
 use parent::Parent;
-use peers::Peers;
+use peers::Transport;
 pub use peers::seeds::fuzz_seeds;
 pub use peers::{PeersConfig, StateDisk};
 use protocol::{ByteCount, Moment, Timestamp, VmId};
@@ -75,8 +74,8 @@ pub(crate) struct Node {
     pub standing: RefCell<Standing>,
     pub parent: Parent,
     pub kvm: Kvm,
-    /// `None`: the node runs alone.
-    pub peers: Option<Peers>,
+    /// What carries the overlay. `None`: the node runs alone.
+    pub transport: Option<Transport>,
     pub going_down: Cell<bool>,
     pub counters: Counters,
 }
@@ -95,11 +94,15 @@ fn start() -> io::Result<()> {
     // PID 1's word for it: the node goes first after the guests when memory runs out.
     let _ = sys::processes::set_memory_pressure_score(-900);
     let executor = Executor::new()?;
-    let arguments = Arguments::read();
-    let cluster = PeersConfig::of(&arguments);
+    let cluster = PeersConfig::of(&Arguments::read());
     let alone = cluster.as_ref().err().cloned();
-    let cluster = cluster.ok().flatten();
-    let node = Node::new(executor.handle(), Parent::on_stdin()?, arguments, cluster)?;
+    let transport = cluster.ok().flatten().map(Transport::new);
+    let mut facts = Facts::read();
+    if let Some(transport) = &transport {
+        facts.id = transport.me();
+    }
+    let mut node = Node::with_facts(executor.handle(), Parent::on_stdin()?, facts)?;
+    node.transport = transport;
     let node = Rc::new(node);
     if let Some(reason) = alone {
         node.line("error", &format!("this node runs alone: {reason}"));
@@ -128,17 +131,12 @@ fn start() -> io::Result<()> {
 }
 
 impl Node {
-    fn new(
-        executor: Handle,
-        parent: Parent,
-        arguments: Arguments,
-        cluster: Option<PeersConfig>,
-    ) -> io::Result<Node> {
-        let mut facts = Facts::read();
-        let peers = cluster.map(Peers::new);
-        if let Some(peers) = &peers {
-            facts.id = peers.me();
-        }
+    #[cfg(test)]
+    fn new(executor: Handle, parent: Parent) -> io::Result<Node> {
+        Self::with_facts(executor, parent, Facts::read())
+    }
+
+    fn with_facts(executor: Handle, parent: Parent, facts: Facts) -> io::Result<Node> {
         let mut seed = [0; 32];
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
         let config = Config {
@@ -148,7 +146,7 @@ impl Node {
         };
         Ok(Node {
             executor,
-            arguments,
+            arguments: Arguments::read(),
             facts,
             cloud: RefCell::new(Cloud::new(config)),
             cloud_bell: Bell::default(),
@@ -158,7 +156,7 @@ impl Node {
             standing: RefCell::default(),
             parent,
             kvm: Kvm::default(),
-            peers,
+            transport: None,
             going_down: Cell::new(false),
             counters: Counters::default(),
         })

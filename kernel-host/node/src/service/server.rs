@@ -7,8 +7,6 @@
 //! Trusts:    nobody.
 //! Start at:  `listen`.
 
-use super::link::Link;
-use super::peers::PeerStream;
 use super::watched::Watched;
 use super::{Node, count, requests};
 use crate::console::Console;
@@ -18,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use netio::executor::HyperTimer;
-use netio::host::{HostStack, TcpListener};
+use netio::host::{HostStack, TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -91,7 +89,7 @@ pub(crate) async fn listen(node: Rc<Node>, stack: HostStack) {
             return;
         };
         count(&node.counters.connections);
-        let connection = connection(node.clone(), stream.into(), place);
+        let connection = connection(node.clone(), stream, place);
         // At the executor's limit the stream is dropped, and its peer sees it close.
         if node.executor.spawn_detached(connection).is_err() {
             count(&node.counters.connections_refused);
@@ -99,18 +97,7 @@ pub(crate) async fn listen(node: Rc<Node>, stack: HostStack) {
     }
 }
 
-/// Serves a stream that a peer opened, for requests that it forwards.
-pub(crate) async fn serve_peer(node: Rc<Node>, stream: PeerStream) {
-    match Place::take() {
-        Some(place) => {
-            count(&node.counters.connections);
-            connection(node, stream.into(), place).await;
-        }
-        None => count(&node.counters.connections_refused),
-    }
-}
-
-async fn connection(node: Rc<Node>, link: Link, _place: Place) {
+async fn connection(node: Rc<Node>, stream: TcpStream, _place: Place) {
     let upgrades = Upgrades::default();
     let service = {
         let (node, upgrades) = (node.clone(), upgrades.clone());
@@ -119,7 +106,7 @@ async fn connection(node: Rc<Node>, link: Link, _place: Place) {
             async move { Ok::<_, Infallible>(requests::answer(&node, &upgrades, request).await) }
         })
     };
-    let watched = Watched::new(link, node.executor.clone());
+    let watched = Watched::new(stream, node.executor.clone());
     let served = Builder::new()
         .timer(HyperTimer)
         .header_read_timeout(IDLE)
@@ -131,9 +118,9 @@ async fn connection(node: Rc<Node>, link: Link, _place: Place) {
     let upgrade = upgrades.take();
     match (served, upgrade) {
         (Ok(parts), Some(Upgrade { console, client })) => {
-            let (link, ahead) = (parts.io.into_link(), parts.read_buf.to_vec());
+            let (stream, ahead) = (parts.io.into_stream(), parts.read_buf.to_vec());
             count(&node.counters.sessions);
-            let end = session::serve(node.executor.clone(), console, client, link, ahead).await;
+            let end = session::serve(node.executor.clone(), console, client, stream, ahead).await;
             if end == End::TooSlow {
                 count(&node.counters.sessions_too_slow);
             }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Node, Parent, server};
-use crate::arguments::Arguments;
 use crate::console::{self, pump};
 use crate::supervision::{End, ToInit, ToNode, decode, encode};
 use netio::executor::{Executor, Handle};
@@ -42,15 +41,7 @@ fn with_node<F: Future<Output = ()>>(kvm: bool, test: impl FnOnce(World) -> F) {
     let handle = executor.handle();
     let (left, right) = WirePort::pair().unwrap();
     let (init, theirs) = pair().unwrap();
-    let node = Rc::new(
-        Node::new(
-            handle.clone(),
-            Parent::new(theirs),
-            Arguments::default(),
-            None,
-        )
-        .unwrap(),
-    );
+    let node = Rc::new(Node::new(handle.clone(), Parent::new(theirs)).unwrap());
     node.kvm.decide_for_test(kvm);
     let served = server::listen(node.clone(), stack(&handle, left, 1));
     handle.spawn_detached(served).unwrap();
@@ -322,7 +313,7 @@ async fn open_console(world: &World) -> WebSocket<console::session::Pipe> {
         head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         "RFC 6455's own example: {head}"
     );
-    let pipe = console::session::Pipe::new(stream.into());
+    let pipe = console::session::Pipe::new(stream);
     WebSocket::from_raw_socket(pipe, Role::Client, Some(WebSocketConfig::default()))
 }
 

@@ -7,9 +7,9 @@
 //! Trusts:    nobody: a peer that closes its window would hold its place for ever.
 //! Start at:  `Watched::poll_write`.
 
-use super::link::Link;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use netio::executor::{Handle, Sleep};
+use netio::host::TcpStream;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,22 +21,22 @@ const STALL_MS: u64 = 20_000;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    link: Link,
+    stream: TcpStream,
     executor: Handle,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub fn new(link: Link, executor: Handle) -> Watched {
+    pub fn new(stream: TcpStream, executor: Handle) -> Watched {
         Watched {
-            link,
+            stream,
             executor,
             stall: None,
         }
     }
 
-    pub fn into_link(self) -> Link {
-        self.link
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 }
 
@@ -46,7 +46,7 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -57,7 +57,7 @@ impl Write for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if let Poll::Ready(result) = Pin::new(&mut this.link).poll_write(cx, bytes) {
+        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_write(cx, bytes) {
             this.stall = None;
             return Poll::Ready(result);
         }
@@ -72,10 +72,10 @@ impl Write for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -5,11 +5,10 @@
 //! Does not:  exist on a node without a cluster, which runs alone as ever.
 //! Bounds:    those of `hub`, `streams` and `netio`.
 //! Trusts:    nobody on the wire; the disk for what it kept.
-//! Start at:  `PeersConfig`, `Peers::new`, `serve`; for other services: `Node::overlay`,
+//! Start at:  `PeersConfig`, `Transport::new`, `serve`; for other services: `Node::overlay`,
 //!            `open_http`, `Node::tell_overlay`.
 
 mod config;
-mod gate;
 mod hub;
 mod pipe;
 pub mod seeds;
@@ -21,9 +20,8 @@ mod words;
 mod tests;
 
 pub use config::{PeersConfig, StateDisk};
-pub(crate) use pipe::PeerStream;
 #[allow(unused_imports)] // for services that forward requests
-pub(crate) use streams::open_http;
+pub(crate) use {pipe::PeerStream, streams::open_http};
 
 use super::Node;
 use crate::bell::Bell;
@@ -41,7 +39,7 @@ use streams::Lanes;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub(crate) struct Transport {
     hub: RefCell<Hub>,
     lanes: Lanes,
     disk: RefCell<Option<Box<dyn StateDisk>>>,
@@ -76,7 +74,7 @@ struct Wire {
 }
 
 #[allow(dead_code)] // for the services that follow
-impl Peers {
+impl Transport {
     pub fn new(mut config: PeersConfig) -> Self {
         let disk = config.disk.take();
         Self {
@@ -188,7 +186,7 @@ impl Node {
 
     /// Looks into the overlay. `None`: this node is no member of a cluster.
     pub fn overlay<R>(&self, look: impl FnOnce(&Overlay, Moment) -> R) -> Option<R> {
-        let hub = self.peers.as_ref()?.hub.borrow();
+        let hub = self.transport.as_ref()?.hub.borrow();
         hub.overlay().map(|overlay| look(overlay, moment()))
     }
 
@@ -236,7 +234,7 @@ pub(crate) fn moment() -> Moment {
 
 /// Does something with the hub, then what it wants.
 fn act<R>(node: &Rc<Node>, f: impl FnOnce(&mut Hub, Moment) -> R) -> Option<R> {
-    let peers = node.peers.as_ref()?;
+    let peers = node.transport.as_ref()?;
     let result = f(&mut peers.hub.borrow_mut(), moment());
     perform(node, peers);
     peers.bell.ring();
@@ -245,7 +243,7 @@ fn act<R>(node: &Rc<Node>, f: impl FnOnce(&mut Hub, Moment) -> R) -> Option<R> {
 
 /// Performs all wishes. One that makes the hub want more is followed by what it wants: the loop of
 /// the outermost call does it.
-fn perform(node: &Rc<Node>, peers: &Peers) {
+fn perform(node: &Rc<Node>, peers: &Transport) {
     if peers.acting.replace(true) {
         return;
     }
@@ -263,7 +261,7 @@ fn perform(node: &Rc<Node>, peers: &Peers) {
     }
 }
 
-fn perform_one(node: &Rc<Node>, peers: &Peers, wish: Wish) {
+fn perform_one(node: &Rc<Node>, peers: &Transport, wish: Wish) {
     match wish {
         Wish::Datagram { to, bytes } => peers.send(to, &bytes),
         Wish::Message { to, address, bytes } => streams::send(node, to, address, bytes),
@@ -290,7 +288,7 @@ fn perform_one(node: &Rc<Node>, peers: &Peers, wish: Wish) {
 
 /// Keeps the hub's deadlines.
 pub(crate) async fn deadlines(node: Rc<Node>) {
-    let Some(peers) = node.peers.as_ref() else {
+    let Some(peers) = node.transport.as_ref() else {
         return;
     };
     perform(&node, peers); // what it wanted from the start
@@ -311,7 +309,7 @@ pub(crate) async fn deadlines(node: Rc<Node>) {
 ///
 /// The port is taken, or the stack is gone.
 pub(crate) async fn serve(node: Rc<Node>, nic: String, stack: HostStack) -> io::Result<()> {
-    let Some(peers) = node.peers.as_ref() else {
+    let Some(peers) = node.transport.as_ref() else {
         std::future::pending::<()>().await;
         return Ok(());
     };
@@ -340,7 +338,7 @@ struct Plugged {
 
 impl Drop for Plugged {
     fn drop(&mut self) {
-        if let Some(peers) = self.node.peers.as_ref() {
+        if let Some(peers) = self.node.transport.as_ref() {
             peers.wires.borrow_mut().remove(&self.nic);
         }
     }
@@ -358,7 +356,7 @@ async fn receive(node: Rc<Node>, udp: Rc<DirectUdp>) -> std::convert::Infallible
 
 /// The stack whose link or gateway leads to an address.
 fn wire_to(node: &Node, to: Ipv4Addr) -> Option<HostStack> {
-    let wires = node.peers.as_ref()?.wires.borrow();
+    let wires = node.transport.as_ref()?.wires.borrow();
     let ports = || {
         wires
             .values()

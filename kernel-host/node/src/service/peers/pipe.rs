@@ -6,9 +6,9 @@
 //! Trusts:    the gate for who is there.
 //! Start at:  `PeerStream::connect`, `PeerStream::accept`.
 
-use super::gate::NodeGate;
 use super::moment;
 use hyper::rt::ReadBufCursor;
+use identity::ring::SharedKeys;
 use netio::host::TcpStream;
 use session::stream::Full;
 use session::{Broken, Peer, Purpose, Rng, Secret, Stream, StreamEvent};
@@ -26,7 +26,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct PeerStream {
     tcp: TcpStream,
-    gate: NodeGate,
+    gate: SharedKeys,
     session: RefCell<Stream>,
     /// Bytes from TCP for which the session had no room.
     ahead: RefCell<Vec<u8>>,
@@ -40,7 +40,7 @@ pub(crate) struct PeerStream {
 pub(crate) struct Door {
     pub secret: Secret,
     pub rng: Rng,
-    pub gate: NodeGate,
+    pub gate: SharedKeys,
 }
 
 impl PeerStream {
@@ -56,7 +56,7 @@ impl PeerStream {
         Self::shake(tcp, door.gate, session.map_err(io::Error::other)?).await
     }
 
-    async fn shake(tcp: TcpStream, gate: NodeGate, session: Stream) -> io::Result<Self> {
+    async fn shake(tcp: TcpStream, gate: SharedKeys, session: Stream) -> io::Result<Self> {
         let address = tcp.peer().ok_or(io::ErrorKind::NotConnected)?;
         let mut stream = Self {
             tcp,
@@ -227,6 +227,7 @@ impl PeerStream {
     }
 
     /// Breaks the connection at once, for both sides.
+    #[allow(dead_code)] // for services that forward consoles
     pub fn abort(&self) {
         self.tcp.abort();
     }

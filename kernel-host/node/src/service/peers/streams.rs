@@ -11,7 +11,11 @@
 use super::pipe::{Door, PeerStream};
 use super::{act, moment, wire_to};
 use crate::bell::Bell;
-use crate::service::{Node, server};
+use crate::service::server::Upgrades;
+use crate::service::{Node, requests};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
 use netio::executor::{Either, race};
 use netio::host::{HostStack, TcpListener, TcpStream, tcp_connect};
 use protocol::NodeId;
@@ -19,6 +23,7 @@ use session::stream::HANDSHAKE_MS;
 use session::{Peer, Purpose};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -120,7 +125,7 @@ impl Lanes {
 
 /// Sends a message to a peer, over the lane that there is or a new one.
 pub(crate) fn send(node: &Rc<Node>, to: NodeId, address: SocketAddr, bytes: Vec<u8>) {
-    let Some(peers) = node.peers.as_ref() else {
+    let Some(peers) = node.transport.as_ref() else {
         return;
     };
     let lanes = &peers.lanes;
@@ -152,7 +157,7 @@ async fn dial(node: Rc<Node>, to: NodeId, address: SocketAddr, lane: Rc<Lane>) {
 }
 
 fn end_lane(node: &Rc<Node>, peer: NodeId, lane: &Rc<Lane>, broken: bool) {
-    let Some(peers) = node.peers.as_ref() else {
+    let Some(peers) = node.transport.as_ref() else {
         return;
     };
     peers.lanes.remove(peer, lane);
@@ -189,7 +194,7 @@ async fn connect(
 }
 
 fn door(node: &Node) -> Option<Door> {
-    let mut hub = node.peers.as_ref()?.hub.borrow_mut();
+    let mut hub = node.transport.as_ref()?.hub.borrow_mut();
     Some(Door {
         secret: hub.secret(),
         rng: hub.fork_rng(),
@@ -204,7 +209,7 @@ fn door(node: &Node) -> Option<Door> {
 /// The node is not known, or can't be reached.
 #[cfg_attr(not(test), allow(dead_code))] // for the services that follow
 pub(crate) async fn open_http(node: &Rc<Node>, to: NodeId) -> io::Result<PeerStream> {
-    let peers = node.peers.as_ref();
+    let peers = node.transport.as_ref();
     let address = peers.and_then(|peers| peers.hub.borrow().address_of(moment(), to));
     let address = address.ok_or_else(|| {
         let text = format!("no address of {} is known", to.short());
@@ -218,7 +223,7 @@ struct Place(Rc<Node>);
 
 impl Place {
     fn take(node: &Rc<Node>) -> Option<Place> {
-        let incoming = &node.peers.as_ref()?.lanes.incoming;
+        let incoming = &node.transport.as_ref()?.lanes.incoming;
         (incoming.get() < INCOMING_MAX).then(|| {
             incoming.set(incoming.get() + 1);
             Place(node.clone())
@@ -228,7 +233,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(peers) = self.0.peers.as_ref() {
+        if let Some(peers) = self.0.transport.as_ref() {
             peers.lanes.incoming.set(peers.lanes.incoming.get() - 1);
         }
     }
@@ -261,10 +266,10 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
         return; // strangers say what they have to say in datagrams
     };
     match stream.purpose() {
-        Purpose::Http => server::serve_peer(node, stream).await,
+        Purpose::Http => serve_http(&node, stream).await,
         Purpose::Overlay => {
             let lane = Rc::new(Lane::default());
-            if let Some(peers) = node.peers.as_ref() {
+            if let Some(peers) = node.transport.as_ref() {
                 let mut lanes = peers.lanes.by_node.borrow_mut();
                 lanes.entry(peer).or_insert_with(|| lane.clone());
             }
@@ -273,6 +278,16 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
         }
     }
     drop(place);
+}
+
+/// Answers the requests that another node forwards.
+async fn serve_http(node: &Rc<Node>, stream: PeerStream) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (node, upgrades) = (node.clone(), Upgrades::default());
+        async move { Ok::<_, Infallible>(requests::answer(&node, &upgrades, request).await) }
+    });
+    let served = Builder::new().serve_connection(stream, service).await;
+    drop(served); // the other node sees how it ended
 }
 
 /// What happened on a lane.

@@ -6,10 +6,10 @@
 //! Trusts:    the parts.
 //! Start at:  `Hub::settle`.
 
-use super::super::gate::in_words_of_admission;
 use super::super::sight::Seen;
 use super::super::words;
 use super::{Hub, IDENTITY_KEY, Wish, seed_of};
+use identity::gate::heard;
 use identity::membership::MemberOutput;
 use identity::publication::Publication;
 use identity::ring::{News, Standing};
@@ -97,11 +97,11 @@ impl Hub {
         let sight = Seen::new(self.overlay.as_ref(), now);
         match reason {
             Reason::Ours(refusal) => {
-                let refusal = in_words_of_admission(refusal);
+                let refusal = heard(refusal);
                 self.membership.handle_foreign(now, &sight, refusal);
             }
             Reason::Theirs(Refusal::OtherCluster) => {
-                let refusal = in_words_of_admission(Refusal::OtherCluster);
+                let refusal = heard(Refusal::OtherCluster);
                 self.membership.handle_foreign(now, &sight, refusal);
             }
             Reason::Theirs(Refusal::Revoked | Refusal::Expired) => {

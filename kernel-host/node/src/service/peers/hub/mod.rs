@@ -9,7 +9,6 @@
 
 mod carry;
 
-use super::gate::NodeGate;
 use super::words;
 use super::{PeersConfig, sight::Seen};
 use identity::membership::{Membership, MembershipConfig};
@@ -187,8 +186,8 @@ impl Hub {
         self.datagrams.counters()
     }
 
-    pub fn gate(&self) -> NodeGate {
-        NodeGate::new(self.keys.clone())
+    pub fn gate(&self) -> SharedKeys {
+        self.keys.clone()
     }
 
     /// Dice for a stream's handshake.

@@ -1,8 +1,7 @@
 //! Two nodes on one wire, as the appliance runs them.
 
-use super::super::{self as peers, open_http};
+use super::super::{self as peers, Transport, open_http};
 use super::{config, token};
-use crate::arguments::Arguments;
 use crate::service::parent::Parent;
 use crate::service::standing::Address;
 use crate::service::{Node, PeersConfig};
@@ -26,7 +25,10 @@ fn start(
 ) -> (Rc<Node>, OwnedFd) {
     let (init, theirs) = pair().unwrap();
     let parent = Parent::new(theirs);
-    let node = Node::new(handle.clone(), parent, Arguments::default(), Some(config)).unwrap();
+    let transport = Transport::new(config);
+    let mut node = Node::new(handle.clone(), parent).unwrap();
+    node.facts.id = transport.me();
+    node.transport = Some(transport);
     let node = Rc::new(node);
     let settings = StackSettings::new(Mac([2, 0, 0, 0, 0, last]), 1500);
     let stack = HostStack::start(handle, port, settings).unwrap();
@@ -69,7 +71,7 @@ fn two_nodes_on_a_wire_join_talk_and_forward() {
     let (two, _init_two) = start(&handle, right, 2, paris(2, false));
     executor.block_on(async {
         until(&handle, || is_member(&one) && is_member(&two)).await;
-        assert_eq!(two.peers.as_ref().unwrap().waits_for(), None);
+        assert_eq!(two.transport.as_ref().unwrap().waits_for(), None);
         let realm = Realm::Cluster;
         let kind = RecordKind(40_000);
         let draft = Draft {
