@@ -18,49 +18,86 @@ const PEERS_MAX: usize = 31;
 /// 2024-01-01: no node of this software ran before; such a clock was never set.
 const NEVER_SET_MS: u64 = 1_704_067_200_000;
 
+/// Our clock's reading may move by so much against our uptime before the votes are counted anew.
+const STEADY_MS: u64 = 1000;
+
 /// A hybrid logical clock that knows whether it is right.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     last: Stamp,
-    /// Who, and its clock minus ours in milliseconds.
+    /// Who, and its clock minus our uptime in milliseconds: our own clock may jump, that does not.
     offsets: VecDeque<(NodeId, i64)>,
-    median_ms: i64,
+    /// The same of our own clock, when it last agreed with most.
+    before: Option<i64>,
+    /// The last count of votes: our own clock's offset then, and the one that most have.
+    counted: Option<(i64, i64)>,
+}
+
+/// Our clock minus our uptime.
+fn own_offset(now: Moment) -> i64 {
+    let wall = i64::try_from(now.wall.unix_ms()).unwrap_or(i64::MAX);
+    wall.saturating_sub(i64::try_from(now.uptime_ms).unwrap_or(i64::MAX))
 }
 
 impl Clock {
     /// A peer said what its clock shows.
     pub fn hear(&mut self, now: Moment, peer: NodeId, wall: Stamp) {
         let theirs = i64::try_from(wall.wall().unix_ms()).unwrap_or(i64::MAX);
-        let ours = i64::try_from(now.wall.unix_ms()).unwrap_or(i64::MAX);
+        let uptime = i64::try_from(now.uptime_ms).unwrap_or(i64::MAX);
         if let Some(at) = self.offsets.iter().position(|(other, _)| *other == peer) {
             self.offsets.remove(at);
         } else if self.offsets.len() == PEERS_MAX {
             self.offsets.pop_front();
         }
-        self.offsets.push_back((peer, theirs.saturating_sub(ours)));
-        let mut sorted: Vec<i64> = self.offsets.iter().map(|(_, offset)| *offset).collect();
-        sorted.push(0);
-        sorted.sort_unstable();
-        let middle = sorted.len() / 2;
+        self.offsets
+            .push_back((peer, theirs.saturating_sub(uptime)));
+        let ours = own_offset(now);
+        let most = self.count(now, ours);
+        self.counted = Some((ours, most));
+        let agree = self.offsets.iter();
+        let agree = agree.filter(|(_, offset)| offset.abs_diff(ours) <= AHEAD_MS_MAX);
+        if agree.count() * 2 > self.offsets.len() {
+            self.before = Some(ours);
+        }
+    }
+
+    /// The middle of what peers say, what our clock says, and what it said when it was right.
+    fn count(&self, now: Moment, ours: i64) -> i64 {
+        let mut votes: Vec<i64> = self.offsets.iter().map(|(_, offset)| *offset).collect();
+        votes.push(ours);
+        votes.extend(self.before.filter(|_| !self.offsets.is_empty()));
+        votes.sort_unstable();
         // Between two middles ours is closer, unless it was never set.
-        let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[middle]);
+        let (low, high) = (votes[(votes.len() - 1) / 2], votes[votes.len() / 2]);
         let was_set = now.wall.unix_ms() >= NEVER_SET_MS;
-        let nearer = low.unsigned_abs() <= high.unsigned_abs();
-        self.median_ms = if was_set && nearer { low } else { high };
+        let nearer = low.abs_diff(ours) <= high.abs_diff(ours);
+        if was_set && nearer { low } else { high }
+    }
+
+    /// Which offset most clocks have.
+    fn offset(&self, now: Moment) -> i64 {
+        let ours = own_offset(now);
+        match self.counted {
+            Some((then, most)) if then.abs_diff(ours) <= STEADY_MS => {
+                most.saturating_add(ours.saturating_sub(then))
+            }
+            _ => self.count(now, ours),
+        }
     }
 
     /// Our clock differs so much from those of our peers that it must be wrong.
-    pub const fn is_off(&self) -> bool {
-        self.median_ms.unsigned_abs() > AHEAD_MS_MAX
+    pub fn is_off(&self, now: Moment) -> bool {
+        self.offset(now).abs_diff(own_offset(now)) > AHEAD_MS_MAX
     }
 
     /// The time of day, as most say it is.
     pub fn wall(&self, now: Moment) -> Timestamp {
-        if !self.is_off() {
+        let offset = self.offset(now);
+        if offset.abs_diff(own_offset(now)) <= AHEAD_MS_MAX {
             return now.wall;
         }
-        let ours = i64::try_from(now.wall.unix_ms()).unwrap_or(i64::MAX);
-        let right = ours.saturating_add(self.median_ms).max(0);
+        let uptime = i64::try_from(now.uptime_ms).unwrap_or(i64::MAX);
+        let right = uptime.saturating_add(offset).max(0);
         Timestamp::from_unix_ms(u64::try_from(right).unwrap_or(0))
     }
 
@@ -133,12 +170,25 @@ mod tests {
 
     fn check(ours_ms: u64, peers_ms: &[u64], is_off: bool, shows_ms: u64) {
         let clock = clock(ours_ms, peers_ms);
-        assert_eq!(clock.is_off(), is_off, "{ours_ms} {peers_ms:?}");
+        assert_eq!(clock.is_off(at(ours_ms)), is_off, "{ours_ms} {peers_ms:?}");
         assert_eq!(
             clock.wall(at(ours_ms)).unix_ms(),
             shows_ms,
             "{ours_ms} {peers_ms:?}"
         );
+    }
+
+    #[test]
+    fn a_clock_that_jumps_is_outvoted_by_what_it_said_before() {
+        const YEARS: u64 = 315_360_000_000;
+        let one_peer = clock(NOW_MS, &[NOW_MS]);
+        for jump_ms in [NOW_MS + YEARS, NOW_MS - 3_600_000, 0] {
+            assert!(one_peer.is_off(at(jump_ms)));
+            assert_eq!(one_peer.wall(at(jump_ms)).unix_ms(), NOW_MS);
+        }
+        assert!(!one_peer.is_off(at(NOW_MS + 900)));
+        // Alone, there is nothing to hold it against.
+        assert!(!Clock::default().is_off(at(NOW_MS + YEARS)));
     }
 
     #[test]

@@ -311,7 +311,7 @@ impl Overlay {
         if self.doubts.is_catching() && row.author == AuthorRule::Owner {
             return Err(Refused::Catching);
         }
-        if row.author == AuthorRule::Member && self.clock.is_off() {
+        if row.author == AuthorRule::Member && self.clock.is_off(now) {
             return Err(Refused::Clock);
         }
         let version = next_version(row.author, self.life, draft.epoch, held);

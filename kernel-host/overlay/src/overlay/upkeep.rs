@@ -35,7 +35,7 @@ impl Overlay {
             key: SEEN_KEY.to_owned(),
             value: Some(seen),
         });
-        let is_off = self.clock.is_off();
+        let is_off = self.clock.is_off(now);
         if is_off != self.journal.clock_is_off {
             self.journal.clock_is_off = is_off;
             self.journal.note(now, Happening::Clock { is_off });
