@@ -94,18 +94,22 @@ fn start() -> io::Result<()> {
     // PID 1's word for it: the node goes first after the guests when memory runs out.
     let _ = sys::processes::set_memory_pressure_score(-900);
     let executor = Executor::new()?;
-    let cluster = PeersConfig::of(&Arguments::read());
-    let alone = cluster.as_ref().err().cloned();
-    let transport = cluster.ok().flatten().map(Transport::new);
+    let parent = Parent::on_stdin()?;
+    let arguments = Arguments::read();
+    if PeersConfig::is_wanted(&arguments) {
+        // Its key may lie on a disk that needs a driver.
+        executor.block_on(parent.until_settled(&executor.handle()));
+    }
+    let (transport, wrong) = Transport::start(&arguments);
     let mut facts = Facts::read();
     if let Some(transport) = &transport {
         facts.id = transport.me();
     }
-    let mut node = Node::with_facts(executor.handle(), Parent::on_stdin()?, facts)?;
+    let mut node = Node::with_facts(executor.handle(), parent, facts)?;
     node.transport = transport;
     let node = Rc::new(node);
-    if let Some(reason) = alone {
-        node.line("error", &format!("this node runs alone: {reason}"));
+    for reason in wrong {
+        node.line("error", &reason);
     }
     executor.block_on(async {
         let tasks = [

@@ -9,8 +9,10 @@
 use super::{Node, kvm, memory_for_guests};
 use crate::supervision::{End, Mark, State, ToInit, ToNode, console_text, decode, encode};
 use cloud::Event;
+use netio::executor::Handle;
 use protocol::{Command, Selector, StopRequest, VmState};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -20,6 +22,8 @@ use sys::seqpacket::{Received, receive_message, send_message};
 const HEARTBEAT_MS: u64 = 5_000;
 /// What of PID 1's limit is kept for ending guests by force.
 const FORCE_RESERVE_MS: u64 = 5_000;
+/// Drivers that take longer to load are not waited for.
+const SETTLE_MS: u64 = 10_000;
 /// The last answers get this long to reach their clients.
 const FAREWELL_MS: u64 = 300;
 
@@ -30,6 +34,8 @@ pub(crate) struct Parent {
     timeline: RefCell<Vec<Mark>>,
     restarts: Cell<u32>,
     last_end: RefCell<Option<String>>,
+    /// Messages that came before there was a node to obey them.
+    early: RefCell<VecDeque<ToNode>>,
 }
 
 impl Parent {
@@ -46,7 +52,40 @@ impl Parent {
             timeline: RefCell::default(),
             restarts: Cell::default(),
             last_end: RefCell::default(),
+            early: RefCell::default(),
         }
+    }
+
+    /// Waits until PID 1 has loaded the drivers of what is plugged in, but not for ever. What it
+    /// says meanwhile is obeyed later.
+    pub async fn until_settled(&self, executor: &Handle) {
+        let settled = async {
+            loop {
+                match receive_message(&self.socket) {
+                    Ok(Received::Message(bytes)) => {
+                        let Some(message) = decode::<ToNode>(&bytes) else {
+                            continue;
+                        };
+                        let settles = match &message {
+                            ToNode::Welcome(welcome) => welcome.settled,
+                            ToNode::DevicesSettled => true,
+                            _ => false,
+                        };
+                        self.early.borrow_mut().push_back(message);
+                        if settles {
+                            return;
+                        }
+                    }
+                    Ok(Received::Empty) => {
+                        if executor.readable(&self.socket).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(Received::End) | Err(_) => return,
+                }
+            }
+        };
+        let _late = executor.timeout(SETTLE_MS, settled).await;
     }
 
     pub fn say(&self, message: &ToInit) {
@@ -95,6 +134,10 @@ pub(crate) async fn heartbeats(node: Rc<Node>) {
 
 /// Obeys PID 1 until its end of the socket closes.
 pub(crate) async fn listen(node: Rc<Node>) {
+    let early = node.parent.early.take();
+    for message in early {
+        obey(&node, message);
+    }
     loop {
         match receive_message(&node.parent.socket) {
             Ok(Received::Message(bytes)) => {

@@ -1,8 +1,13 @@
 //! What makes a node part of a cluster, and how it is read from what the operator said.
 //!
-//! Does not:  read a state disk: who has one puts its key, life and values into the result.
+//! Does:      puts the words of command line and firmware, the machine's ids and the state of its
+//!            disk together; says in a sentence what can't be used.
+//! Does not:  judge a token: the site does.
+//! Bounds:    those of `arguments`.
+//! Trusts:    the firmware for the token, and for a UUID of its own.
 //! Start at:  `PeersConfig`, `PeersConfig::of`.
 
+use super::disk::Kept;
 use crate::arguments::{Arguments, ClusterWords};
 use identity::cluster::read_root;
 use identity::request::Applicant;
@@ -17,12 +22,12 @@ use sys::dmi::Machine;
 
 /// Where a node's state survives its boots.
 pub trait StateDisk: Debug {
-    /// Keeps a value, or forgets it. It is durable when this returns.
+    /// Keeps values, or forgets them; all of them are durable when this returns.
     ///
     /// # Errors
     ///
-    /// It may or may not have been kept.
-    fn save(&mut self, key: &str, value: Option<&[u8]>) -> io::Result<()>;
+    /// None of them was kept.
+    fn save(&mut self, changes: &[(String, Option<Vec<u8>>)]) -> io::Result<()>;
 }
 
 /// What makes a node part of a cluster.
@@ -46,27 +51,38 @@ pub struct PeersConfig {
 }
 
 impl PeersConfig {
-    /// The configuration of a node without a disk: it has a new key at each boot. `None`: nothing
-    /// was said of a cluster, and the node runs alone.
+    /// Whether the operator said anything of a cluster. If not, the node runs alone.
+    #[must_use]
+    pub fn is_wanted(arguments: &Arguments) -> bool {
+        let words = &arguments.cluster;
+        !words.roots.is_empty() || words.token.is_some()
+    }
+
+    /// The configuration of a node with what its disk kept, or without a disk: then it has a new
+    /// key at each boot.
     ///
     /// # Errors
     ///
     /// A sentence and advice, when what was said can't be used.
-    pub fn of(arguments: &Arguments) -> Result<Option<Self>, String> {
+    pub(crate) fn of(arguments: &Arguments, kept: Option<Kept>) -> Result<Self, String> {
         let words = &arguments.cluster;
         if words.roots.is_empty() {
-            return if words.token.is_some() {
-                Err(
-                    "a token without the cluster's root. Add luc.root=<root>, which \
-                     `luc cluster show` prints"
-                        .to_owned(),
-                )
-            } else {
-                Ok(None)
-            };
+            return Err(
+                "a token without the cluster's root. Add luc.root=<root>, which \
+                        `luc cluster show` prints"
+                    .to_owned(),
+            );
         }
-        let seed = Seed::new(random()?);
-        Self::from_words(words, arguments.name.as_deref(), seed, machine()?).map(Some)
+        let name = arguments.name.as_deref();
+        let fresh = Seed::new(random()?);
+        let seed = kept.as_ref().map_or(fresh, |kept| kept.seed.clone());
+        let mut config = Self::from_words(words, name, seed, machine()?)?;
+        if let Some(kept) = kept {
+            config.life = kept.life;
+            config.saved = kept.saved;
+            config.disk = Some(kept.disk);
+        }
+        Ok(config)
     }
 
     /// Checks the words themselves.
@@ -140,7 +156,7 @@ fn first_half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
-fn random() -> Result<[u8; 32], String> {
+pub(crate) fn random() -> Result<[u8; 32], String> {
     let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| format!("the kernel gives no randomness: {error}"))?;

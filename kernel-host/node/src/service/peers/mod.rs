@@ -9,6 +9,7 @@
 //!            `open_http`, `Node::tell_overlay`.
 
 mod config;
+mod disk;
 mod hub;
 mod pipe;
 pub mod seeds;
@@ -24,6 +25,7 @@ pub use config::{PeersConfig, StateDisk};
 pub(crate) use {pipe::PeerStream, streams::open_http};
 
 use super::Node;
+use crate::arguments::Arguments;
 use crate::bell::Bell;
 use hub::{Hub, Wish};
 use netio::executor::{Either, race};
@@ -89,6 +91,27 @@ impl Transport {
             unroutable: Cell::new(0),
             news_dropped: Cell::new(0),
             disk_errors: Cell::new(0),
+        }
+    }
+
+    /// What the operator asked for, with the state of this machine's disk; and a sentence for each
+    /// thing that went wrong. `None`: the node runs alone.
+    pub fn start(arguments: &Arguments) -> (Option<Self>, Vec<String>) {
+        if !PeersConfig::is_wanted(arguments) {
+            return (None, Vec::new());
+        }
+        let mut wrong = Vec::new();
+        let kept = config::random().and_then(disk::Kept::open);
+        let kept = kept.unwrap_or_else(|error| {
+            wrong.push(error);
+            None
+        });
+        match PeersConfig::of(arguments, kept) {
+            Ok(config) => (Some(Self::new(config)), wrong),
+            Err(error) => {
+                wrong.push(format!("this node runs alone: {error}"));
+                (None, wrong)
+            }
         }
     }
 
@@ -247,13 +270,19 @@ fn perform(node: &Rc<Node>, peers: &Transport) {
     if peers.acting.replace(true) {
         return;
     }
+    let mut saves = Vec::new();
     loop {
         let wish = peers.hub.borrow_mut().poll_wish();
         match wish {
-            Some(wish) => perform_one(node, peers, wish),
+            Some(Wish::Save { key, value }) => saves.push((key, value)),
+            Some(wish) => {
+                save(node, peers, &mut saves);
+                perform_one(node, peers, wish);
+            }
             None => break,
         }
     }
+    save(node, peers, &mut saves);
     peers.acting.set(false);
     let waits_for = peers.waits_for();
     if node.standing.borrow_mut().set_joining(waits_for) {
@@ -261,19 +290,24 @@ fn perform(node: &Rc<Node>, peers: &Transport) {
     }
 }
 
+/// Keeps what was to be kept before anything else is done; one wait for the disk for all.
+fn save(node: &Rc<Node>, peers: &Transport, saves: &mut Vec<(String, Option<Vec<u8>>)>) {
+    let mut disk = peers.disk.borrow_mut();
+    if let Some(disk) = disk.as_mut().filter(|_| !saves.is_empty())
+        && let Err(error) = disk.save(saves)
+    {
+        peers.disk_errors.set(peers.disk_errors.get() + 1);
+        node.line("error", &format!("saving to the state disk: {error}"));
+    }
+    saves.clear();
+}
+
 fn perform_one(node: &Rc<Node>, peers: &Transport, wish: Wish) {
     match wish {
         Wish::Datagram { to, bytes } => peers.send(to, &bytes),
         Wish::Message { to, address, bytes } => streams::send(node, to, address, bytes),
         Wish::Call(hello) => peers.call(hello),
-        Wish::Save { key, value } => {
-            let mut disk = peers.disk.borrow_mut();
-            let saved = disk.as_mut().map(|disk| disk.save(&key, value.as_deref()));
-            if let Some(Err(error)) = saved {
-                peers.disk_errors.set(peers.disk_errors.get() + 1);
-                node.line("error", &format!("saving {key} to the state disk: {error}"));
-            }
-        }
+        Wish::Save { .. } => {} // `save` has done it
         Wish::Say {
             stage: "joined",
             text,
