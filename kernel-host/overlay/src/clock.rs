@@ -20,6 +20,7 @@ const NEVER_SET_MS: u64 = 1_704_067_200_000;
 
 /// Our clock's reading may move by so much against our uptime before the votes are counted anew.
 const STEADY_MS: u64 = 1000;
+const YEAR_MS: u64 = 365 * 86_400_000;
 
 /// A hybrid logical clock that knows whether it is right.
 #[derive(Debug, Clone, Default)]
@@ -67,11 +68,21 @@ impl Clock {
         votes.push(ours);
         votes.extend(self.before.filter(|_| !self.offsets.is_empty()));
         votes.sort_unstable();
-        // Between two middles ours is closer, unless it was never set.
         let (low, high) = (votes[(votes.len() - 1) / 2], votes[votes.len() / 2]);
-        let was_set = now.wall.unix_ms() >= NEVER_SET_MS;
-        let nearer = low.abs_diff(ours) <= high.abs_diff(ours);
-        if was_set && nearer { low } else { high }
+        if self.before.is_some() {
+            // Most were with us once: between two middles ours is the closer.
+            let is_lower = low.abs_diff(ours) <= high.abs_diff(ours);
+            return if is_lower { low } else { high };
+        }
+        // Nobody has confirmed ours since the start. Clocks that lose their battery fall back: of
+        // two the later is right, unless it is so late that it must have run away.
+        let uptime = i64::try_from(now.uptime_ms).unwrap_or(i64::MAX);
+        let was_set = low.saturating_add(uptime) >= i64::try_from(NEVER_SET_MS).unwrap_or(i64::MAX);
+        if was_set && high.abs_diff(low) > YEAR_MS {
+            low
+        } else {
+            high
+        }
     }
 
     /// Which offset most clocks have.
@@ -166,6 +177,7 @@ mod tests {
         check(NOW_MS + YEARS,    &[NOW_MS, NOW_MS],                         true,  NOW_MS);
         check(NOW_MS - 3_600_000, &[NOW_MS, NOW_MS],                        true,  NOW_MS);
         check(1_000,             &[NOW_MS],                                 true,  NOW_MS);
+        check(NOW_MS - 3_600_000, &[NOW_MS],                                true,  NOW_MS);
     }
 
     fn check(ours_ms: u64, peers_ms: &[u64], is_off: bool, shows_ms: u64) {

@@ -120,6 +120,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Kind::Overlay)]
         machine: Kind,
     },
+    /// Print the history of a seed, for `replay`
+    Draw { seed: u64 },
     /// Measure clusters of many sizes, ours beside flat SWIM; write tables and pictures
     Report(Measure),
 }
@@ -193,6 +195,10 @@ pub fn main() -> ExitCode {
             chosen.and_then(|chosen| scenarios(&chosen, seed, json, machine))
         }
         Command::Replay { file, log, machine } => replay(&file, log, machine),
+        Command::Draw { seed } => {
+            print(&draw::history(seed).to_toml().unwrap_or_default());
+            Ok(true)
+        }
         Command::Report(measure) => report(&measure),
     };
     match done {
