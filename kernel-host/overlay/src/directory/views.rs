@@ -46,8 +46,21 @@ impl Directory {
     /// Whether all its watchers that count say that the site does not answer, later than itself
     /// said anything.
     fn is_lost(&self, view: &View<'_>, site: SiteId, last: Stamp) -> bool {
+        self.is_called_lost(view, site, last, None)
+    }
+
+    /// A watcher that is lost itself, as its other watchers say, has no say: sites that fail
+    /// together don't vouch for each other.
+    fn is_called_lost(
+        &self,
+        view: &View<'_>,
+        site: SiteId,
+        last: Stamp,
+        accused: Option<SiteId>,
+    ) -> bool {
         let mut said = false;
-        for watcher in self.backup_sites(site) {
+        let watchers = self.backup_sites(site);
+        for watcher in watchers.filter(|watcher| Some(*watcher) != accused) {
             if watcher == self.site && self.watching.is_watched(site) {
                 match self.watching.is_lost(site) {
                     true => said = true,
@@ -56,6 +69,11 @@ impl Directory {
                 continue;
             }
             let words = self.words(view, watcher);
+            let latest = words.iter().map(|word| word.written).max();
+            let latest = latest.unwrap_or_default();
+            if accused.is_none() && self.is_called_lost(view, watcher, latest, Some(site)) {
+                continue;
+            }
             for word in words.iter().filter(|word| word.is_fresh(view)) {
                 if !word.lost.contains(&site) || word.lost_written <= last {
                     return false;

@@ -202,6 +202,10 @@ impl Overlay {
             Input::Leave => {
                 self.has_left = true;
                 self.swim.leave(&mut self.core.context(now));
+                if self.is_speaker() {
+                    // Perhaps nobody is left in the site to say it for us.
+                    self.say_members(now);
+                }
                 Ok(())
             }
         };

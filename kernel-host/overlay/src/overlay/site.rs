@@ -185,7 +185,7 @@ impl Overlay {
         }
     }
 
-    fn say_members(&mut self, now: Moment) {
+    pub(super) fn say_members(&mut self, now: Moment) {
         self.trim_gone(now);
         if let Some(accused) = self.directory.accusation(&self.store) {
             self.answer_accusation(now, accused);

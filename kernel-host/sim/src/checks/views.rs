@@ -38,6 +38,8 @@ pub struct Views {
     changes_ms: Vec<u64>,
     healed_ms: Option<u64>,
     pub one_view_ms: Option<u64>,
+    /// Who was wrong when all should have been right.
+    late: Option<String>,
 }
 
 impl Views {
@@ -53,6 +55,7 @@ impl Views {
             changes_ms: Vec::new(),
             healed_ms: None,
             one_view_ms: None,
+            late: None,
         }
     }
 
@@ -123,8 +126,11 @@ impl Views {
             let haunted = running
                 .iter()
                 .any(|(_, machine)| ghosts().any(|id| machine.opinion(*id).is_there()));
+            let passed_ms = self.healed_ms.map_or(0, |healed| now_ms - healed);
             if all_right && !haunted {
-                self.one_view_ms = self.healed_ms.map(|healed| now_ms - healed);
+                self.one_view_ms = Some(passed_ms);
+            } else if self.late.is_none() && passed_ms >= self.limits.one_view_ms {
+                self.late = Some(self.disagreement(world));
             }
         }
     }
@@ -170,11 +176,9 @@ impl Views {
             None => found.add("L1", now_ms, self.disagreement(world)),
             Some(ms) if ms > self.limits.one_view_ms => {
                 let limit = self.limits.one_view_ms;
-                found.add(
-                    "L1",
-                    now_ms,
-                    format!("one view came after {ms} ms, not {limit}"),
-                );
+                let late = self.late.as_deref().unwrap_or_default();
+                let what = format!("one view came after {ms} ms, not {limit}; until then {late}");
+                found.add("L1", now_ms, what);
             }
             Some(_) => {}
         }

@@ -245,7 +245,13 @@ impl<M: Machine> World<M> {
         };
         if is_known {
             self.hand_over(packet);
-        } else if packet.channel == Channel::Stream {
+            return;
+        }
+        if receiver.is_up() && !is_cut && !is_same {
+            // Somebody else lives there now: the handshake says who.
+            self.meet(packet.from, packet.to);
+        }
+        if packet.channel == Channel::Stream {
             self.launch(packet, now_us + STREAM_PATIENCE_US, true);
         } else {
             self.counts.lost += 1;

@@ -66,7 +66,7 @@ impl<M: Machine> World<M> {
     }
 
     /// Two hosts make a session, if the network lets them.
-    fn meet(&mut self, host: u32, other: u32) {
+    pub(super) fn meet(&mut self, host: u32, other: u32) {
         let (a, b) = (self.hosts[at(host)].place, self.hosts[at(other)].place);
         let is_cut = self.network.is_blocked(a, b, Channel::Datagram)
             || self.network.is_blocked(b, a, Channel::Datagram);
