@@ -108,6 +108,12 @@ pub enum Event {
     Stored(Box<Record>),
     /// A record was dropped for good after its tombstone was known everywhere.
     Forgotten(RecordKey),
+    /// Our host's lease is ours in this epoch, until this uptime of ours.
+    LeaseHeld { epoch: u64, until_ms: u64 },
+    /// Our host's lease of this epoch has ended.
+    LeaseLost { epoch: u64 },
+    /// We have ended the lease of a host that is gone; its epoch is this one now.
+    LeaseTaken { host: NodeId, epoch: u64 },
 }
 
 /// What parts want done, in order.

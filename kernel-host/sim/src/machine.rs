@@ -109,6 +109,20 @@ pub enum Note {
     Stored(Box<Record>),
     /// It forgot a record for good.
     Forgotten(RecordKey),
+    /// Its lease is its own until its clock shows this.
+    LeaseHeld {
+        epoch: u64,
+        until_ms: u64,
+    },
+    /// Its lease has ended.
+    LeaseLost {
+        epoch: u64,
+    },
+    /// It has ended another host's lease.
+    LeaseTaken {
+        host: NodeId,
+        epoch: u64,
+    },
     Reply {
         ask: u64,
         reply: Reply,

@@ -215,6 +215,9 @@ pub(crate) fn note_of(event: Event) -> Note {
         Event::Cloned { .. } => return Note::Cloned,
         Event::Stored(record) => return Note::Stored(record),
         Event::Forgotten(key) => return Note::Forgotten(key),
+        Event::LeaseHeld { epoch, until_ms } => return Note::LeaseHeld { epoch, until_ms },
+        Event::LeaseLost { epoch } => return Note::LeaseLost { epoch },
+        Event::LeaseTaken { host, epoch } => return Note::LeaseTaken { host, epoch },
     };
     Note::Opinion { of, opinion }
 }

@@ -14,6 +14,7 @@ mod face;
 pub mod journal;
 mod reads;
 mod records;
+mod registers;
 mod site;
 mod spreading;
 mod upkeep;
@@ -21,8 +22,10 @@ mod upkeep;
 use crate::clock::Clock;
 use crate::context::{Context, Event, Keyring, Outbox};
 use crate::directory::Directory;
+use crate::guardians::Presence;
 use crate::links::Links;
 use crate::recon::Recon;
+use crate::register::Registers;
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::swim::Swim;
@@ -34,6 +37,7 @@ use journal::{Happening, Journal};
 use netcore::dice::Dice;
 use protocol::peer::directory::DirectoryMessage;
 use protocol::peer::recon::ReconMessage;
+use protocol::peer::register::Wish;
 use protocol::peer::{Channel, Contact, Life, Message, RecordKey, Stamp, Version};
 use protocol::{Moment, Name, NodeId};
 use site::Member;
@@ -104,6 +108,7 @@ pub struct Overlay {
     contacts: VecDeque<Contact>,
     book: Book,
     doubts: Doubts,
+    registers: Registers,
     journal: Journal,
     /// Consumers' failures on a record of this version.
     strikes: BTreeMap<RecordKey, (Version, u8)>,
@@ -123,13 +128,18 @@ impl Overlay {
         let mut dice = Dice::new(config.seed);
         let upkeep_ms = now_ms + dice.below(upkeep::PERIOD_MS);
         let swim = Swim::new(me, config.life, config.rules, &mut dice);
+        let mut core = Core {
+            me,
+            dice,
+            keyring,
+            outbox: Outbox::default(),
+        };
+        let boots = config.life.boots();
+        let mut cx = core.context(now);
+        let registers = Registers::new(&mut cx, boots, config.rules, &config.saved);
         let mut overlay = Self {
-            core: Core {
-                me,
-                dice,
-                keyring,
-                outbox: Outbox::default(),
-            },
+            core,
+            registers,
             site_name: config.site_name,
             life: config.life,
             rules: config.rules,
@@ -192,10 +202,20 @@ impl Overlay {
                 self.strike(now, &key);
                 Ok(())
             }
-            Input::Swap { ask, .. }
-            | Input::Read { ask, .. }
-            | Input::Put { ask, .. }
-            | Input::Find { ask, .. } => {
+            Input::Swap {
+                ask,
+                register,
+                expect,
+                value,
+            } => {
+                self.swap_register(now, (ask, register), expect, value);
+                Ok(())
+            }
+            Input::Read { ask, register } => {
+                self.ask_register(now, ask, register, Wish::Look);
+                Ok(())
+            }
+            Input::Put { ask, .. } | Input::Find { ask, .. } => {
                 self.answer(ask, Answer::Refused);
                 Ok(())
             }
@@ -206,6 +226,7 @@ impl Overlay {
                     // Perhaps nobody is left in the site to say it for us.
                     self.say_members(now);
                 }
+                self.leave_registers(now);
                 Ok(())
             }
         };
@@ -224,6 +245,7 @@ impl Overlay {
         }
         self.handle_directory_timeout(now);
         self.handle_spread_timeout(now);
+        self.handle_register_timeout(now);
         if self.doubts.next_timeout().is_some_and(|at| at <= now_ms) {
             self.ask_for_doubtful(now);
         }
@@ -243,6 +265,7 @@ impl Overlay {
             self.directory.watching.next_timeout(),
             self.links.next_timeout(),
             self.tree.next_timeout(),
+            self.registers.next_timeout(),
             self.doubts.next_timeout(),
             Some(self.upkeep_ms),
         ]
@@ -287,7 +310,8 @@ impl Overlay {
             }
             Message::Unknown { .. } => self.counters.unknown_kinds += 1,
             Message::Admission(_) => self.counters.misdirected += 1,
-            Message::Register(_) | Message::Lookup(_) => {}
+            Message::Register(message) => self.receive_register(now, from, message),
+            Message::Lookup(_) => {}
         }
         Ok(())
     }
@@ -381,6 +405,7 @@ impl Overlay {
             while let Some(send) = self.core.outbox.sends.pop_front() {
                 self.post(now, send.to, send.channel, &send.message);
             }
+            self.fetch_answers();
             let Some(event) = self.core.outbox.events.pop_front() else {
                 break;
             };
@@ -420,12 +445,21 @@ impl Overlay {
     /// What an event means for the composition itself.
     fn perceive(&mut self, now: Moment, event: &Event) {
         match event {
-            Event::Alive { contact, life } => self.member_alive(now, *contact, *life),
+            Event::Alive { contact, life } => {
+                self.member_alive(now, *contact, *life);
+                self.note_for_registers(now, contact.node, *life, Presence::There);
+            }
             Event::Suspect { node, life } => {
                 self.member_changed(now, *node, *life, NodeState::Suspect);
             }
-            Event::Dead { node, life } => self.member_changed(now, *node, *life, NodeState::Dead),
-            Event::Left { node, life } => self.member_changed(now, *node, *life, NodeState::Left),
+            Event::Dead { node, life } => {
+                self.member_changed(now, *node, *life, NodeState::Dead);
+                self.note_for_registers(now, *node, *life, Presence::Dead);
+            }
+            Event::Left { node, life } => {
+                self.member_changed(now, *node, *life, NodeState::Left);
+                self.note_for_registers(now, *node, *life, Presence::Left);
+            }
             Event::Reborn { life } => {
                 self.life = self.life.max(*life);
                 self.journal.note(now, Happening::Reborn { life: *life });
@@ -436,7 +470,10 @@ impl Overlay {
                 let cx = self.core.context(now);
                 self.directory.forget(&cx, key);
             }
-            Event::Stored(_) => {}
+            Event::Stored(_)
+            | Event::LeaseHeld { .. }
+            | Event::LeaseLost { .. }
+            | Event::LeaseTaken { .. } => {}
         }
     }
 }

@@ -30,6 +30,7 @@ impl Overlay {
         self.renew_own(now);
         self.bury_replaced(now);
         self.trim_gone(now);
+        self.choose_neighbour(now);
         let seen = self.clock.wall(now).unix_ms().to_le_bytes().to_vec();
         self.core.outbox.saves.push_back(Save {
             key: SEEN_KEY.to_owned(),

@@ -282,7 +282,10 @@ impl<M: Machine> Watch<M> for Judge {
                 self.registers
                     .reply(world, host, ask, reply, &mut self.found);
             }
-            Note::Cloned => {}
+            Note::Cloned
+            | Note::LeaseHeld { .. }
+            | Note::LeaseLost { .. }
+            | Note::LeaseTaken { .. } => {}
         }
     }
 

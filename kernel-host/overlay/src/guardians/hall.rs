@@ -1,0 +1,347 @@
+//! One site's council on one node: which it is, whether we sit in it, and what we hold for it.
+//!
+//! Does:      takes in newer councils; takes our seat only when most guardians of the council
+//!            before have handed over; never votes after having forgotten.
+//! Does not:  choose guardians (`choice`), or count votes (`register::ops`).
+//! Bounds:    those of a `Table`.
+//! Trusts:    nodes of the site for what council was decided.
+//! Start at:  `Hall::adopt`.
+
+use crate::context::{Context, Save};
+use crate::register::{Mail, Table};
+use protocol::peer::register::{
+    Council, Entry, Founding, Mark, RegisterKey, RegisterMessage, Seat,
+};
+use protocol::peer::{Channel, Message};
+use protocol::{NodeId, SiteId};
+use serde::{Deserialize, Serialize};
+
+/// Start of the keys of our savings.
+pub const SAVED_AT: &str = "register/council/";
+/// How often a handover is asked for again.
+const HAND_MS: u64 = 400;
+
+/// Which council a table is complete for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Term {
+    founding: Founding,
+    generation: u32,
+}
+
+/// A hall on the disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedHall {
+    council: Council,
+    term: Option<Term>,
+}
+
+/// How far one guardian has handed over.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    node: NodeId,
+    behind: Option<RegisterKey>,
+    is_complete: bool,
+    is_seated: bool,
+}
+
+/// One site's council, as one node knows it.
+#[derive(Debug)]
+pub struct Hall {
+    site: SiteId,
+    me: Seat,
+    council: Option<Council>,
+    mark: Mark,
+    pub table: Table,
+    /// What our table is complete for. `None`: for nothing.
+    term: Option<Term>,
+    sources: Vec<Source>,
+    hand_ms: Option<u64>,
+    /// We sit in this council but have forgotten what we promised in it.
+    is_blank: bool,
+    /// Guardians of this council that have taken their seats.
+    seated: Vec<NodeId>,
+}
+
+const fn term(council: &Council) -> Term {
+    Term {
+        founding: council.founding,
+        generation: council.generation,
+    }
+}
+
+impl Hall {
+    pub const fn new(site: SiteId, me: Seat) -> Self {
+        Self {
+            site,
+            me,
+            council: None,
+            mark: Mark([0; 8]),
+            table: Table::new(site),
+            term: None,
+            sources: Vec::new(),
+            hand_ms: None,
+            is_blank: false,
+            seated: Vec::new(),
+        }
+    }
+
+    pub const fn site(&self) -> SiteId {
+        self.site
+    }
+
+    pub const fn council(&self) -> Option<&Council> {
+        self.council.as_ref()
+    }
+
+    pub const fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    pub const fn is_blank(&self) -> bool {
+        self.is_blank
+    }
+
+    /// Whether we vote.
+    pub fn is_seated(&self) -> bool {
+        self.council.as_ref().is_some_and(|council| {
+            council.has(self.me.node) && self.term == Some(term(council)) && !self.is_blank
+        })
+    }
+
+    /// Whether this node has anything to do with the site's registers.
+    pub fn is_concerned(&self) -> bool {
+        let sits = self
+            .council
+            .as_ref()
+            .is_some_and(|council| council.has(self.me.node));
+        sits || self.term.is_some()
+    }
+
+    pub const fn next_timeout(&self) -> Option<u64> {
+        self.hand_ms
+    }
+
+    /// A council that was decided. `true`: it is news.
+    pub fn adopt(&mut self, cx: &mut Context<'_>, mail: &mut Mail, council: Council) -> bool {
+        if council.site != self.site || !council.is_sound() {
+            return false;
+        }
+        if self
+            .council
+            .as_ref()
+            .is_some_and(|old| !council.follows(old))
+        {
+            return false;
+        }
+        let is_founder = council.before.as_slice().is_empty() && council.has(self.me.node);
+        let serves = self.term.is_some_and(|held| {
+            held.founding == council.founding && held.generation + 1 == council.generation
+        });
+        if !serves {
+            self.table.clear(cx);
+            self.term = is_founder.then_some(term(&council));
+        }
+        self.table.forget_council(cx);
+        self.mark = council.mark();
+        let before = council.before.as_slice();
+        self.sources = before
+            .iter()
+            .copied()
+            .chain(council.seats.as_slice().iter().map(|seat| seat.node))
+            .filter(|node| *node != self.me.node)
+            .map(|node| Source {
+                node,
+                behind: None,
+                is_complete: false,
+                is_seated: false,
+            })
+            .collect();
+        self.sources.sort_unstable_by_key(|source| source.node);
+        self.sources.dedup_by_key(|source| source.node);
+        self.seated.clear();
+        // A seat that was given in another boot is taken only with what was saved.
+        let seat = council
+            .seats
+            .as_slice()
+            .iter()
+            .find(|seat| seat.node == self.me.node);
+        self.is_blank = seat.is_some_and(|seat| self.term.is_none() && seat.boots != self.me.boots);
+        let must_take = seat.is_some() && !is_founder && !self.is_blank;
+        self.hand_ms = must_take.then(|| cx.now_ms());
+        self.council = Some(council);
+        self.save(cx);
+        self.try_seat(cx, mail);
+        true
+    }
+
+    fn save(&self, cx: &mut Context<'_>) {
+        let saved = self.council.clone().map(|council| SavedHall {
+            council,
+            term: self.term,
+        });
+        let value = saved.and_then(|saved| postcard::to_extend(&saved, Vec::new()).ok());
+        cx.out.saves.push_back(Save {
+            key: format!("{SAVED_AT}{}", self.site),
+            value,
+        });
+    }
+
+    pub fn restore(&mut self, saved: SavedHall, now_ms: u64) {
+        let council = saved.council;
+        self.mark = council.mark();
+        self.term = saved.term;
+        let seat = council
+            .seats
+            .as_slice()
+            .iter()
+            .find(|seat| seat.node == self.me.node);
+        let has_now = self.term == Some(term(&council));
+        let before = council.before.as_slice();
+        if let Some(seat) = seat.filter(|_| !has_now) {
+            self.is_blank = self.term.is_none() && seat.boots != self.me.boots;
+            self.hand_ms = (!self.is_blank).then_some(now_ms);
+            let nodes = before.iter().copied();
+            let nodes = nodes.chain(council.seats.as_slice().iter().map(|seat| seat.node));
+            self.sources = nodes
+                .filter(|node| *node != self.me.node)
+                .map(|node| Source {
+                    node,
+                    behind: None,
+                    is_complete: false,
+                    is_seated: false,
+                })
+                .collect();
+        }
+        self.council = Some(council);
+    }
+
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>, mail: &mut Mail) {
+        if self.hand_ms.is_none_or(|at| at > cx.now_ms()) {
+            return;
+        }
+        self.hand_ms = Some(cx.now_ms() + HAND_MS);
+        let Some(council) = &self.council else {
+            return;
+        };
+        for source in self.sources.iter().filter(|source| !source.is_complete) {
+            let message = RegisterMessage::Hand {
+                council: Box::new(council.clone()),
+                behind: source.behind,
+            };
+            mail.post(cx, source.node, message);
+        }
+    }
+
+    /// Somebody with a seat asks for what we hold. We have adopted its council before.
+    pub fn hand(&self, cx: &mut Context<'_>, to: NodeId, behind: Option<RegisterKey>) {
+        let Some(council) = &self.council else {
+            return;
+        };
+        let is_seated = self.is_seated();
+        let sat_before = self.term.is_some_and(|held| {
+            held.founding == council.founding && held.generation + 1 == council.generation
+        });
+        let may_ask = council.has(to) && (is_seated || sat_before);
+        if !may_ask {
+            return;
+        }
+        let (entries, is_last) = self.table.page(cx.now_ms(), behind);
+        let message = RegisterMessage::Page {
+            mark: self.mark,
+            behind,
+            entries,
+            is_last,
+            is_seated,
+        };
+        cx.send(to, Channel::Stream, Message::Register(message));
+    }
+
+    /// A part of what another guardian holds.
+    pub fn page(
+        &mut self,
+        cx: &mut Context<'_>,
+        mail: &mut Mail,
+        from: NodeId,
+        behind: Option<RegisterKey>,
+        (entries, is_last, is_seated): (&[Entry], bool, bool),
+    ) {
+        if self.is_seated() || self.is_blank || self.hand_ms.is_none() {
+            return;
+        }
+        let Some(source) = self.sources.iter_mut().find(|source| source.node == from) else {
+            return;
+        };
+        if source.is_complete || source.behind != behind {
+            return;
+        }
+        for entry in entries {
+            self.table.merge(cx.now_ms(), entry.clone());
+        }
+        source.behind = entries.last().map(|entry| entry.key).or(behind);
+        source.is_complete = is_last;
+        // It counts as seated only if it was from the first page on.
+        source.is_seated = is_seated && (source.is_seated || behind.is_none());
+        if !is_last && let Some(council) = &self.council {
+            let message = RegisterMessage::Hand {
+                council: Box::new(council.clone()),
+                behind: source.behind,
+            };
+            mail.post(cx, from, message);
+        }
+        self.try_seat(cx, mail);
+    }
+
+    /// Takes our seat if enough was handed over.
+    fn try_seat(&mut self, cx: &mut Context<'_>, mail: &mut Mail) {
+        let Some(council) = self.council.as_ref().filter(|_| self.hand_ms.is_some()) else {
+            return;
+        };
+        let before = council.before.as_slice();
+        let has_own = self.term.is_some() && before.contains(&self.me.node);
+        let complete = self.sources.iter().filter(|source| source.is_complete);
+        let handed = complete
+            .clone()
+            .filter(|source| before.contains(&source.node))
+            .count();
+        let is_enough = handed + usize::from(has_own) > before.len() / 2;
+        if !is_enough && !complete.clone().any(|source| source.is_seated) {
+            return;
+        }
+        self.term = Some(term(council));
+        self.hand_ms = None;
+        let told: Vec<NodeId> = self.sources.iter().map(|source| source.node).collect();
+        for node in told {
+            mail.post(cx, node, RegisterMessage::Seated { mark: self.mark });
+        }
+        self.table.save_all(cx);
+        self.save(cx);
+    }
+
+    /// A guardian has taken its seat. Once most have, those who left may forget.
+    pub fn seated(&mut self, cx: &mut Context<'_>, node: NodeId) {
+        let Some(council) = self.council.as_ref().filter(|council| council.has(node)) else {
+            return;
+        };
+        if !self.seated.contains(&node) {
+            self.seated.push(node);
+        }
+        if self.seated.len() >= council.majority() && !council.has(self.me.node) {
+            self.table.clear(cx);
+            if self.term.take().is_some() {
+                self.save(cx);
+            }
+        }
+    }
+}
+
+/// A hall that was saved. `None`: the bytes are none.
+pub fn read_saved(bytes: &[u8]) -> Option<SavedHall> {
+    let saved: SavedHall = postcard::from_bytes(bytes).ok()?;
+    saved.council.is_sound().then_some(saved)
+}
+
+impl SavedHall {
+    pub const fn site(&self) -> SiteId {
+        self.council.site
+    }
+}
