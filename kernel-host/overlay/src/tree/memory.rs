@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Names seen: at ten records a second, seven minutes.
 const SEEN_MAX: usize = 4096;
 /// Records kept for those who ask.
-const KEPT_MAX: usize = 128;
+const KEPT_MAX: usize = 512;
 const KEPT_BYTES_MAX: usize = 256 << 10;
 /// Records that were named and have not come.
-const MISSING_MAX: usize = 256;
+const MISSING_MAX: usize = 512;
 /// Neighbours that are asked for one of them, in turn.
 const SOURCES_MAX: usize = 4;
 
@@ -93,11 +93,15 @@ impl Kept {
     }
 }
 
+/// Questions for one of them, until reconciliation has to bring it.
+const TRIES_MAX: u8 = 8;
+
 #[derive(Debug)]
 struct Lack {
     due_ms: u64,
     /// Who has it; the first is asked next.
     sources: VecDeque<NodeId>,
+    tries: u8,
 }
 
 /// Records that others have.
@@ -123,7 +127,14 @@ impl Missing {
             }
         }
         let sources = VecDeque::from([from]);
-        self.lacks.insert(mark, Lack { due_ms, sources });
+        self.lacks.insert(
+            mark,
+            Lack {
+                due_ms,
+                sources,
+                tries: 0,
+            },
+        );
         self.next_ms = Some(self.next_ms.map_or(due_ms, |next| next.min(due_ms)));
     }
 
@@ -148,13 +159,13 @@ impl Missing {
                 return true;
             }
             lack.due_ms = now_ms + again_ms;
-            match lack.sources.pop_front() {
-                Some(source) => {
-                    asked.push((*mark, source));
-                    true
-                }
-                None => false,
+            if lack.tries == TRIES_MAX {
+                return false;
             }
+            lack.tries += 1;
+            lack.sources.rotate_left(1);
+            asked.extend(lack.sources.back().map(|source| (*mark, *source)));
+            true
         });
         self.next_ms = self.lacks.values().map(|lack| lack.due_ms).min();
         asked

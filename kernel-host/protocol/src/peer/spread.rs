@@ -12,8 +12,8 @@ use super::recon::Mark;
 use super::record::RECORD_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
-/// Names in one message.
-pub const NAMES_MAX: usize = 128;
+/// Names in one message: at ten bytes each, which most take, they fit a datagram.
+pub const NAMES_MAX: usize = 112;
 
 /// What two neighbours say to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
