@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod coordinates;
 pub mod directory;
 pub mod fuzz;
 pub mod guardians;

@@ -140,15 +140,14 @@ impl Swim {
         if self.table.find(target).is_none() {
             return;
         }
-        let silent = probe.silent_helpers.unwrap_or(0);
-        if silent > 0 {
+        self.is_deaf = self.heard_ms <= probe.sent_ms;
+        if probe.silent_helpers.unwrap_or(0) > 0 && !self.is_deaf {
             self.slower();
         }
         if self.is_cloned(cx.now_ms()) {
             // Answers to us may have gone to the other machine.
             return;
         }
-        self.is_deaf = self.heard_ms <= probe.sent_ms;
         let by = self.my_word();
         self.accuse(cx, target, &by, self.is_deaf, probe.is_urgent);
         if self.is_accuser(target) {

@@ -1,8 +1,7 @@
 //! News that travel along with probes, each only so often.
 //!
 //! Does:      gives out what was sent least; what is said about a node is looked up when it is
-//!            sent,
-//!            so that news are never stale.
+//!            sent, so that news are never stale.
 //! Does not:  know what is said.
 //! Bounds:    `QUEUE_MAX` nodes; beyond it the news sent most often go, and are counted: comparing
 //!            whole lists makes up for them.
