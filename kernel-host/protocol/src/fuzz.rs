@@ -103,3 +103,18 @@ pub fn fuzz_record(data: &[u8]) {
     }
     let _ = postcard::take_from_bytes::<DirectoryMessage>(data);
 }
+
+/// Reads the bytes as the body of a message about registers, and as a council.
+pub fn fuzz_register(data: &[u8]) {
+    use crate::peer::register::{Council, RegisterMessage};
+    if let Some(council) = Council::decode(data) {
+        assert!(council.majority() <= council.seats.as_slice().len());
+        assert!(!council.follows(&council), "no council follows itself");
+        assert_eq!(Council::decode(&council.encode()), Some(council));
+    }
+    let Ok((message, _)) = postcard::take_from_bytes::<RegisterMessage>(data) else {
+        return;
+    };
+    let again = postcard::to_extend(&message, Vec::new()).expect("what was read can be written");
+    assert_eq!(postcard::from_bytes(&again), Ok(message));
+}

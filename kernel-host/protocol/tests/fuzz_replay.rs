@@ -26,3 +26,12 @@ fn record() {
         protocol::fuzz::fuzz_record,
     );
 }
+
+#[test]
+fn register() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "register",
+        protocol::fuzz::fuzz_register,
+    );
+}

@@ -46,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("overlay/overlay",        overlay::fuzz::fuzz_overlay),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),
     ("protocol/record",        protocol::fuzz::fuzz_record),
+    ("protocol/register",      protocol::fuzz::fuzz_register),
     ("protocol/words",         protocol::fuzz::fuzz_words),
     ("session/data",           session::fuzz::fuzz_data),
     ("session/handshake",      session::fuzz::fuzz_handshake),

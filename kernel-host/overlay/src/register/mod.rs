@@ -116,7 +116,7 @@ impl Registers {
             neighbour: None,
             blank: Vec::new(),
             mail: Mail::default(),
-            ops: Ops::new(cx.dice),
+            ops: Ops::new(cx.dice, boots),
             lease: Lease::new(cx.me, rules, now_ms + cx.dice.below(TICK_MS)),
             fences: Fences::default(),
             founder: Founder::default(),

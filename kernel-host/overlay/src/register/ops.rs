@@ -68,18 +68,20 @@ pub struct Ops {
     ops: BTreeMap<u64, Op>,
     next_id: u64,
     counter: u32,
+    boots: u32,
     held: Option<Held>,
     pub ended: VecDeque<Ended>,
     pub refused: u64,
 }
 
 impl Ops {
-    pub fn new(dice: &mut Dice) -> Self {
+    pub fn new(dice: &mut Dice, boots: u32) -> Self {
         // Tags must differ from those of our earlier boots.
         Self {
             ops: BTreeMap::new(),
             next_id: dice.next_u64() >> 24,
             counter: 0,
+            boots,
             held: None,
             ended: VecDeque::new(),
             refused: 0,
@@ -207,6 +209,7 @@ impl Ops {
             generation,
             counter: self.counter,
             node: floor.cx.me,
+            boots: self.boots,
         }
     }
 
@@ -332,6 +335,7 @@ impl Ops {
         let left_ms = op.end_ms.saturating_sub(now_ms + RESEND_MS);
         let ms = left_ms.min(FORWARD_MS - RESEND_MS);
         let message = RegisterMessage::Forward {
+            mark: floor.mark,
             number: op.number(id),
             tag: op.tag,
             key: op.key,

@@ -248,6 +248,7 @@ impl Registers {
     /// Another node of the site can't reach most guardians.
     fn serve(&mut self, cx: &mut Context<'_>, from: NodeId, message: RegisterMessage) {
         let RegisterMessage::Forward {
+            mark,
             number,
             tag,
             key,
@@ -260,6 +261,14 @@ impl Registers {
         let purpose = Purpose::For { node: from, number };
         let is_own_site = cx.keyring.site_of(from) == Some(cx.site);
         if key == RegisterKey::Council || !is_own_site || self.ops.has(purpose) {
+            return;
+        }
+        if mark != self.home.mark() {
+            // Another council's answer would be about other registers.
+            self.put_right(cx, from);
+            let outcome = Outcome::Refused;
+            self.mail
+                .post(cx, from, RegisterMessage::Outcome { number, outcome });
             return;
         }
         let (ops, mut floor) = self.floor(cx);

@@ -5,7 +5,7 @@ use netcore::dice::Dice;
 use overlay::guardians::Presence;
 use overlay::register::Registers;
 use overlay::{Context, Event, Keyring, Outbox, Rules, Verdict};
-use protocol::peer::register::{Outcome, Seat, Value, Wish};
+use protocol::peer::register::{Founding, Outcome, Seat, Value, Wish};
 use protocol::peer::{Channel, Message, Record, Signature};
 use protocol::{Moment, NodeId, SiteId, Timestamp};
 use std::cmp::Reverse;
@@ -77,6 +77,8 @@ pub struct Asked {
     pub at_us: u64,
     pub wish: Wish,
     pub end: Option<(u64, Outcome)>,
+    /// In which line of councils it ended.
+    pub founding: Option<Founding>,
 }
 
 #[derive(Debug)]
@@ -279,6 +281,7 @@ impl Guards {
             let asked = &mut self.asked[usize::try_from(ask).unwrap()];
             if asked.end.is_none() {
                 asked.end = Some((now_us, outcome));
+                asked.founding = machine.council().map(|council| council.founding);
             }
         }
         let due_ms = machine.next_timeout().unwrap();
@@ -438,6 +441,7 @@ impl Guards {
             at_us: self.now_us,
             wish: wish.clone(),
             end: None,
+            founding: None,
         });
         let name = [register; 16];
         self.with(at, |machine, cx| machine.ask(cx, ask as u64, name, wish));
@@ -456,6 +460,20 @@ impl Guards {
         }
         let (end, outcome) = self.asked[ask].end.clone().expect("it ends within 5 s");
         ((end - start) / 1000, outcome)
+    }
+
+    /// All know one council, and all its guardians vote.
+    pub fn is_whole(&self) -> bool {
+        let up = || self.hosts.iter().filter_map(|host| host.machine.as_ref());
+        let council = up().next().and_then(Registers::council);
+        let seats = council.map_or(0, |council| council.seats.as_slice().len());
+        council.is_some()
+            && up().all(|machine| machine.council() == council)
+            && up().filter(|machine| machine.is_guardian()).count() == seats
+    }
+
+    pub fn uptime_ms(&self, at: usize) -> u64 {
+        self.hosts[at].uptime_ms(self.now_us)
     }
 
     pub fn set_neighbour(&mut self, at: usize, other: usize) {

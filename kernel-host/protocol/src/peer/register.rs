@@ -38,6 +38,8 @@ pub struct Ballot {
     pub generation: u32,
     pub counter: u32,
     pub node: NodeId,
+    /// Two boots of one node never make the same ballot.
+    pub boots: u32,
 }
 
 /// Names one write, whoever carries it out.
@@ -168,6 +170,7 @@ pub enum RegisterMessage {
     },
     /// I can't reach most guardians: do it for me within `ms`.
     Forward {
+        mark: Mark,
         number: u64,
         tag: Tag,
         key: RegisterKey,
