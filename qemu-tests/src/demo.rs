@@ -195,9 +195,9 @@ fn stay(visits: &[Visit], signals: &Signals) -> io::Result<()> {
     }
     if let Some(first) = visits.first() {
         let (door, vm) = (first.node.luc.node(), "first");
-        println!("  cargo luc -- --node {door} node show");
-        println!("  cargo luc -- --node {door} vm create {vm} --image {GUEST} --wait");
-        println!("  cargo luc -- --node {door} vm console {vm}");
+        println!("  cargo luc -- --via {door} node show");
+        println!("  cargo luc -- --via {door} vm create {vm} --image {GUEST} --wait");
+        println!("  cargo luc -- --via {door} vm console {vm}");
     }
     println!("Ctrl-C ends them.");
     loop {

@@ -43,7 +43,7 @@ pub struct Answer {
 }
 
 impl Luc {
-    /// `node` is `ADDRESS:PORT`, as `--node` takes it.
+    /// `node` is `ADDRESS:PORT`, as `--via` takes it.
     #[must_use]
     pub fn new(program: &Path, node: &str, logs: &Path) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl Luc {
         let mut luc = command(&self.program);
         // `setpriv` runs it under its own name.
         luc.args(words)
-            .env("LUC_NODE", &self.node)
+            .env("LUC_VIA", &self.node)
             .env_remove("LUC_TIMEOUT");
         luc
     }

@@ -2,7 +2,7 @@
 //!
 //! Start at:  `Call`.
 
-use protocol::{Request, Selector};
+use protocol::{Approve, PageRequest, Request, Selector};
 
 /// What a request asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub enum Call {
     ShowNode,
     PowerOff,
     Reboot,
+    ListNodes(PageRequest),
+    ShowNodeEntry(Selector),
+    RemoveNode(Selector),
+    ListPending,
+    ApproveNode(Approve),
+    ListSites,
+    ListEvents {
+        /// Events up to this one are known.
+        after: u64,
+        wait_ms: u64,
+    },
     /// For `cloud::Cloud::handle`.
     Cloud(Request),
     /// Upgrade to WebSocket: binary frames are console bytes both ways.

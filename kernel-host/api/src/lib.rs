@@ -24,6 +24,6 @@ mod target;
 
 pub use call::{Call, RequestHead};
 pub use openapi::{document, document_text};
-pub use parse::{body_max, parse, too_large};
+pub use parse::{body_max, operation, parse, too_large, wish};
 pub use reply::Reply;
 pub use route::{Body, Operation, Param, ROUTES, Route};

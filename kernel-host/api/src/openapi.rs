@@ -93,7 +93,8 @@ fn path_parameters(pattern: &'static str) -> impl Iterator<Item = Value> {
     pattern.split('/').filter_map(|segment| {
         let name = segment.strip_prefix('{')?.strip_suffix('}')?;
         let summary = match name {
-            "vm" => "Name, id, or a start of the id that fits only one VM",
+            "vm" => "Name, `name~site`, id, or a start of the id that fits only one VM",
+            "node" => "Name, id, or a start of the id that fits only one node",
             "sha256" => "Content address",
             _ => "Name",
         };
@@ -112,6 +113,8 @@ fn query_parameter(param: &Param) -> Value {
         ParamKind::Count { least, most } => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
+        ParamKind::Selector => json!({ "type": "string", "maxLength": 2 * limits::NAME_CHARS_MAX }),
+        ParamKind::After => json!({ "type": "string", "maxLength": 2 * limits::NAME_CHARS_MAX }),
         ParamKind::Name => json!({ "type": "string", "maxLength": limits::NAME_CHARS_MAX }),
         ParamKind::Flag => json!({ "type": "boolean" }),
     };

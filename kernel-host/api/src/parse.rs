@@ -14,8 +14,8 @@ use crate::{
     target::Target,
 };
 use protocol::{
-    Code, Command, Digest, Hasher, NewImage, NewVm, Problem, Request, RetryKey, Selector,
-    StopRequest, limits, nearest,
+    Approve, Code, Command, Digest, Hasher, NewImage, NewVm, Problem, Request, RetryKey, Selector,
+    StopRequest, Wish, limits, nearest,
 };
 use std::{fmt::Display, str::FromStr};
 
@@ -98,8 +98,31 @@ pub fn parse(head: &RequestHead<'_>, body: Vec<u8>) -> Result<Call, Problem> {
                 take,
             })
         }
+        Operation::ListNodes => Ok(Call::ListNodes(query.page()?)),
+        Operation::ShowNodeEntry => Ok(Call::ShowNodeEntry(node(value)?)),
+        Operation::RemoveNode => Ok(Call::RemoveNode(node(value)?)),
+        Operation::ListPending => Ok(Call::ListPending),
+        Operation::ApproveNode => Ok(Call::ApproveNode(approve(&body)?)),
+        Operation::ListSites => Ok(Call::ListSites),
+        Operation::ListEvents => Ok(Call::ListEvents {
+            after: query.count("after")?.unwrap_or(0),
+            wait_ms: query.count("wait_ms")?.unwrap_or(0),
+        }),
         Operation::ConsoleLog => Ok(Call::ConsoleLog { vm: vm(value)? }),
     }
+}
+
+/// What a request asks for, before its body is looked at.
+pub fn operation(head: &RequestHead<'_>) -> Result<Operation, Problem> {
+    let target = Target::parse(head.target)?;
+    find(head.method, &target.path).map(|(route, _)| route.operation)
+}
+
+/// Which node or site a request is for, by its query. A path that names a VM needs no wish.
+pub fn wish(head: &RequestHead<'_>) -> Result<Wish, Problem> {
+    let target = Target::parse(head.target)?;
+    let (route, _) = find(head.method, &target.path)?;
+    Query::check(route, &target.query)?.wish()
 }
 
 /// The route and the values of its braces. `HEAD` is answered as `GET` without the body.
@@ -251,6 +274,24 @@ where
 
 fn vm(text: &str) -> Result<Selector, Problem> {
     word("name or id of a VM", text)
+}
+
+fn node(text: &str) -> Result<Selector, Problem> {
+    word("name or id of a node", text)
+}
+
+fn approve(body: &[u8]) -> Result<Approve, Problem> {
+    let approve: Approve = json::read(body, Schema::Approve)?;
+    let right = (1..=limits::CODE_CHARS_MAX).contains(&approve.code.len())
+        && approve.code.bytes().all(|byte| byte.is_ascii_graphic());
+    if right {
+        return Ok(approve);
+    }
+    Err(Problem::new(
+        Code::BadValue,
+        "That is no approval code",
+        "Copy the code from the screen of the machine that waits: luc node pending",
+    ))
 }
 
 fn new_vm(body: &[u8]) -> Result<NewVm, Problem> {

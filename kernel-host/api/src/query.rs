@@ -1,10 +1,13 @@
 //! Query parameters.
 //!
 //! Does:      checks names and values against the route's own table.
+//! Does not:  look up what a parameter names.
+//! Bounds:    those of the target, which was cut before.
+//! Trusts:    nobody.
 //! Start at:  `Query::check`.
 
 use crate::route::{Param, ParamKind, Route};
-use protocol::{Code, Name, PageRequest, Problem, limits, nearest};
+use protocol::{Code, Name, PageRequest, Problem, Selector, Wish, limits, nearest};
 
 /// Checked query parameters: only known ones, none twice.
 pub(crate) struct Query<'q> {
@@ -89,17 +92,43 @@ impl<'q> Query<'q> {
         let limit = self
             .count("limit")?
             .and_then(|limit| u32::try_from(limit).ok());
-        let after = match self.text("after") {
-            None => None,
+        let (after, after_id) = match self.text("after") {
+            None => (None, None),
             Some(text) => {
-                let name = text.parse::<Name>();
-                Some(name.map_err(|_| bad_parameter("after", text, "a name"))?)
+                let bad = |_| bad_parameter("after", text, "a name, or name~id");
+                match text.split_once('~') {
+                    None => (Some(text.parse::<Name>().map_err(bad)?), None),
+                    Some((name, id)) => (
+                        Some(name.parse::<Name>().map_err(bad)?),
+                        Some(id.parse::<Name>().map_err(bad)?),
+                    ),
+                }
             }
         };
         Ok(PageRequest {
             limit: limit.unwrap_or(limits::PAGE_ITEMS_DEFAULT),
             after,
+            after_id,
         })
+    }
+
+    /// The node and site that the request is for.
+    pub fn wish(&self) -> Result<Wish, Problem> {
+        let node = match self.text("node") {
+            None => None,
+            Some(text) => {
+                let node = text.parse::<Selector>();
+                Some(node.map_err(|_| bad_parameter("node", text, "a name or id of a node"))?)
+            }
+        };
+        let site = match self.text("site") {
+            None => None,
+            Some(text) => {
+                let site = text.parse::<Name>();
+                Some(site.map_err(|_| bad_parameter("site", text, "the name of a site"))?)
+            }
+        };
+        Ok(Wish { node, site })
     }
 }
 

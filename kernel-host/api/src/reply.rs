@@ -44,6 +44,16 @@ impl Reply {
         Self::json(202, reply)
     }
 
+    /// Nodes, sites, pending machines or events.
+    pub fn listed(value: &impl Serialize) -> Self {
+        Self::json(200, value)
+    }
+
+    /// Accepted, and going on.
+    pub fn accepted(value: &impl Serialize) -> Self {
+        Self::json(202, value)
+    }
+
     pub fn openapi() -> Self {
         let body = crate::document_text().as_bytes().to_vec();
         Self {
@@ -59,7 +69,7 @@ impl Reply {
             "This is LUC OS, node {node_name}.\n\n\
              API:          GET /v1/openapi.json describes it\n\
              State:        GET /v1/node\n\
-             Command line: luc --node <this address> node show\n"
+             Command line: luc --via <this address> node show\n"
         ))
     }
 

@@ -33,6 +33,13 @@ pub enum Operation {
     ResetVm,
     Console,
     ConsoleLog,
+    ListNodes,
+    ShowNodeEntry,
+    RemoveNode,
+    ListPending,
+    ApproveNode,
+    ListSites,
+    ListEvents,
 }
 
 /// What a request carries.
@@ -79,8 +86,15 @@ pub struct Param {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamKind {
-    Count { least: u64, most: u64 },
+    Count {
+        least: u64,
+        most: u64,
+    },
     Name,
+    /// A name, an id, or the start of an id.
+    Selector,
+    /// `name`, or `name~id`.
+    After,
     Flag,
 }
 
@@ -101,23 +115,41 @@ pub struct Route {
     pub refusals: &'static [Code],
 }
 
-const LIST: &[Param] = &[
-    Param {
-        name: "limit",
-        schema: ParamKind::Count {
-            least: 1,
-            most: limits::PAGE_ITEMS_MAX as u64,
-        },
-        required: false,
-        summary: "Most items of this page",
+const LIMIT: Param = Param {
+    name: "limit",
+    schema: ParamKind::Count {
+        least: 1,
+        most: limits::PAGE_ITEMS_MAX as u64,
     },
-    Param {
-        name: "after",
-        schema: ParamKind::Name,
-        required: false,
-        summary: "Start behind this name: the `next` of the page before",
-    },
-];
+    required: false,
+    summary: "Most items of this page",
+};
+
+const AFTER: Param = Param {
+    name: "after",
+    schema: ParamKind::After,
+    required: false,
+    summary: "Start behind this: the `next` of the page before",
+};
+
+const NODE: Param = Param {
+    name: "node",
+    schema: ParamKind::Selector,
+    required: false,
+    summary: "The node it is for: name, id or start of the id",
+};
+
+const SITE: Param = Param {
+    name: "site",
+    schema: ParamKind::Name,
+    required: false,
+    summary: "The site it is for",
+};
+
+const LIST: &[Param] = &[LIMIT, AFTER, NODE, SITE];
+const LIST_OF_SITE: &[Param] = &[LIMIT, AFTER, SITE];
+const AT_NODE: &[Param] = &[NODE];
+const AT: &[Param] = &[NODE, SITE];
 
 const PIECE: &[Param] = &[
     Param {
@@ -138,6 +170,7 @@ const PIECE: &[Param] = &[
         required: true,
         summary: "Bytes of the whole blob",
     },
+    NODE,
 ];
 
 const CONSOLE: &[Param] = &[
@@ -158,6 +191,28 @@ const CONSOLE: &[Param] = &[
     },
 ];
 
+const EVENTS: &[Param] = &[
+    Param {
+        name: "after",
+        schema: ParamKind::Count {
+            least: 0,
+            most: i64::MAX as u64,
+        },
+        required: false,
+        summary: "The `next` of the answer before; without it, all that the node still has",
+    },
+    Param {
+        name: "wait_ms",
+        schema: ParamKind::Count {
+            least: 0,
+            most: limits::EVENTS_WAIT_MS_MAX,
+        },
+        required: false,
+        summary: "Wait up to this time for the first new event",
+    },
+    NODE,
+];
+
 const fn json(schema: Schema) -> Body {
     Body::Json {
         schema,
@@ -172,8 +227,8 @@ const STOP: Body = Body::Json {
 
 use Answers::{Document, Json, Text, WebSocket};
 use Code::{
-    Ambiguous, BlobMissing, Busy, DigestMismatch, GoingDown, InUse, LimitReached, NameTaken,
-    NoCapacity, NoKvm, NotFound, UpgradeNeeded, WrongOffset, WrongState,
+    Ambiguous, BlobMissing, Busy, DigestMismatch, GoingDown, HostSilent, InUse, LimitReached,
+    NameTaken, NoCapacity, NoCluster, NoKvm, NotFound, UpgradeNeeded, WrongOffset, WrongState,
 };
 
 macro_rules! routes {
@@ -207,59 +262,82 @@ pub const ROUTES: &[Route] = routes! {
     GET "/v1/openapi.json" OpenApi "openapi" "node" NONE (Empty)
         => 200 Document, [];
         "This description";
-    GET "/v1/node" ShowNode "showNode" "node" NONE (Empty)
-        => 200 Json(Schema::Node), [];
+    GET "/v1/node" ShowNode "showNode" "node" AT_NODE (Empty)
+        => 200 Json(Schema::Node), [NotFound, Ambiguous, HostSilent];
         "Shows the node: state, addresses, memory, boot timeline, own processes";
-    POST "/v1/node/poweroff" PowerOff "powerOffNode" "node" NONE (Empty)
-        => 202 Json(Schema::PowerReply), [GoingDown];
+    POST "/v1/node/poweroff" PowerOff "powerOffNode" "node" AT_NODE (Empty)
+        => 202 Json(Schema::PowerReply), [NotFound, Ambiguous, HostSilent, GoingDown];
         "Ends all VMs and switches the node off";
-    POST "/v1/node/reboot" Reboot "rebootNode" "node" NONE (Empty)
-        => 202 Json(Schema::PowerReply), [GoingDown];
+    POST "/v1/node/reboot" Reboot "rebootNode" "node" AT_NODE (Empty)
+        => 202 Json(Schema::PowerReply), [NotFound, Ambiguous, HostSilent, GoingDown];
         "Ends all VMs and boots the node again";
+    GET "/v1/nodes" ListNodes "listNodes" "cluster" LIST_OF_SITE (Empty)
+        => 200 Json(Schema::NodeEntryPage), [NotFound];
+        "Lists the nodes of all sites by name, with the age of what is known";
+    GET "/v1/nodes/pending" ListPending "listPendingNodes" "cluster" NONE (Empty)
+        => 200 Json(Schema::PendingNodePage), [NoCluster];
+        "Lists machines that wait for somebody to let them in";
+    POST "/v1/nodes/approve" ApproveNode "approveNode" "cluster" NONE (json(Schema::Approve))
+        => 202 Json(Schema::PendingNode), [NoCluster, NotFound, WrongState];
+        "Lets a waiting machine in, by the code on its screen";
+    GET "/v1/nodes/{node}" ShowNodeEntry "showNodeEntry" "cluster" NONE (Empty)
+        => 200 Json(Schema::NodeEntry), [NotFound, Ambiguous];
+        "Shows what is known of a node, also if it does not answer";
+    DELETE "/v1/nodes/{node}" RemoveNode "removeNode" "cluster" NONE (Empty)
+        => 202 Json(Schema::NodeEntry), [NoCluster, NotFound, Ambiguous, WrongState];
+        "Takes a node's right to be one away, for ever";
+    GET "/v1/sites" ListSites "listSites" "cluster" NONE (Empty)
+        => 200 Json(Schema::SiteEntryPage), [];
+        "Lists the sites, with the age of what is known";
+    GET "/v1/events" ListEvents "listEvents" "cluster" EVENTS (Empty)
+        => 200 Json(Schema::EventPage), [NotFound, Ambiguous, HostSilent];
+        "Tells what the node saw happen";
     GET "/v1/images" ListImages "listImages" "images" LIST (Empty)
-        => 200 Json(Schema::ImagePage), [];
-        "Lists images by name";
-    POST "/v1/images" CreateImage "createImage" "images" NONE (json(Schema::NewImage))
-        => 201 Json(Schema::Image), [NameTaken, BlobMissing, LimitReached];
+        => 200 Json(Schema::ImagePage), [NotFound, Ambiguous];
+        "Lists images by name, and the nodes that have them";
+    POST "/v1/images" CreateImage "createImage" "images" AT_NODE (json(Schema::NewImage))
+        => 201 Json(Schema::Image), [Ambiguous, NameTaken, BlobMissing, LimitReached, HostSilent];
         "Names blobs that are on the node as an image";
-    GET "/v1/images/{name}" ShowImage "showImage" "images" NONE (Empty)
-        => 200 Json(Schema::Image), [NotFound];
+    GET "/v1/images/{name}" ShowImage "showImage" "images" AT_NODE (Empty)
+        => 200 Json(Schema::Image), [NotFound, Ambiguous, HostSilent];
         "Shows an image";
-    DELETE "/v1/images/{name}" DeleteImage "deleteImage" "images" NONE (Empty)
-        => 200 Json(Schema::Image), [NotFound, InUse];
-        "Deletes an image, and its blobs if no other image uses them";
-    GET "/v1/blobs/{sha256}" ShowBlob "showBlob" "images" NONE (Empty)
-        => 200 Json(Schema::Blob), [NotFound];
+    DELETE "/v1/images/{name}" DeleteImage "deleteImage" "images" AT_NODE (Empty)
+        => 200 Json(Schema::Image), [NotFound, Ambiguous, InUse, HostSilent];
+        "Deletes an image from a node, and its blobs if no other image uses them";
+    GET "/v1/blobs/{sha256}" ShowBlob "showBlob" "images" AT_NODE (Empty)
+        => 200 Json(Schema::Blob), [NotFound, Ambiguous, HostSilent];
         "Shows how much of a blob is on the node";
     PUT "/v1/blobs/{sha256}" PutBlob "putBlob" "images" PIECE (Body::Bytes)
-        => 200 Json(Schema::Blob), [WrongOffset, DigestMismatch, LimitReached, NoCapacity];
+        => 200 Json(Schema::Blob),
+        [Ambiguous, WrongOffset, DigestMismatch, LimitReached, NoCapacity, HostSilent];
         "Sends the next piece of a blob; pieces may be sent again";
     GET "/v1/vms" ListVms "listVms" "vms" LIST (Empty)
-        => 200 Json(Schema::VmPage), [];
-        "Lists virtual machines by name";
-    POST "/v1/vms" CreateVm "createVm" "vms" NONE (json(Schema::NewVm))
-        => 202 Json(Schema::Vm), [NotFound, NameTaken, LimitReached, NoCapacity, NoKvm];
-        "Makes a virtual machine and starts it";
+        => 200 Json(Schema::VmPage), [NotFound, Ambiguous];
+        "Lists the virtual machines of all sites by name";
+    POST "/v1/vms" CreateVm "createVm" "vms" AT (json(Schema::NewVm))
+        => 202 Json(Schema::Vm),
+        [NotFound, Ambiguous, NameTaken, LimitReached, NoCapacity, NoKvm, HostSilent];
+        "Makes a virtual machine and starts it, on the least loaded node of the site if none is named";
     GET "/v1/vms/{vm}" ShowVm "showVm" "vms" NONE (Empty)
         => 200 Json(Schema::Vm), [NotFound, Ambiguous];
         "Shows a virtual machine";
     DELETE "/v1/vms/{vm}" DeleteVm "deleteVm" "vms" NONE (Empty)
         => 202 Json(Schema::Vm), [NotFound, Ambiguous];
-        "Ends a virtual machine by force and deletes it";
+        "Ends a virtual machine by force and deletes it; a host that is away does it on its return";
     POST "/v1/vms/{vm}/start" StartVm "startVm" "vms" NONE (Empty)
-        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState, NoCapacity];
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState, BlobMissing, NoCapacity, HostSilent];
         "Starts a stopped or failed virtual machine";
     POST "/v1/vms/{vm}/stop" StopVm "stopVm" "vms" NONE (STOP)
-        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState];
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState, HostSilent];
         "Presses the power button; by force if asked";
     POST "/v1/vms/{vm}/reset" ResetVm "resetVm" "vms" NONE (Empty)
-        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState];
+        => 202 Json(Schema::Vm), [NotFound, Ambiguous, WrongState, HostSilent];
         "Resets a running virtual machine";
     GET "/v1/vms/{vm}/console" Console "openConsole" "vms" CONSOLE (Empty)
-        => 101 WebSocket, [NotFound, Ambiguous, UpgradeNeeded, Busy];
+        => 101 WebSocket, [NotFound, Ambiguous, UpgradeNeeded, Busy, HostSilent];
         "Opens the serial console; binary frames are its bytes, scrollback first";
     GET "/v1/vms/{vm}/console/log" ConsoleLog "showConsoleLog" "vms" NONE (Empty)
-        => 200 Text, [NotFound, Ambiguous];
+        => 200 Text, [NotFound, Ambiguous, HostSilent];
         "The console's scrollback";
 };
 

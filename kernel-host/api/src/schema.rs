@@ -30,6 +30,17 @@ pub enum Schema {
     VmStage,
     VmPage,
     StopRequest,
+    Place,
+    Capacity,
+    NodeEntry,
+    NodeEntryPage,
+    SiteEntry,
+    SiteEntryPage,
+    PendingNode,
+    PendingNodePage,
+    Approve,
+    Event,
+    EventPage,
     Problem,
 }
 
@@ -47,6 +58,7 @@ enum Kind {
     Choice(&'static [&'static str]),
     Object(Schema),
     List(Schema),
+    Words,
     Counters,
 }
 
@@ -62,7 +74,9 @@ enum Presence {
 
 struct Field(&'static str, Kind, Presence, &'static str);
 
-use Kind::{Bytes, Choice, Count, Counters, Flag, Id, List, Name, Object, Sha256, Text, Time};
+use Kind::{
+    Bytes, Choice, Count, Counters, Flag, Id, List, Name, Object, Sha256, Text, Time, Words,
+};
 use Presence::{Always, Nullable, Optional};
 
 const VM_STATES: &[&str] = &{
@@ -85,6 +99,7 @@ const CODES: &[&str] = &{
 };
 const NODE_STATES: &[&str] = &["starting", "ready", "degraded", "going_down"];
 const STAGES: &[&str] = &["asked", "vmm_started", "guest_running", "first_output"];
+const STANDINGS: &[&str] = &["alive", "suspect", "dead", "left", "unreachable"];
 const DISK_USES: &[&str] = &["read_only", "private", "none"];
 
 impl Schema {
@@ -107,6 +122,17 @@ impl Schema {
         Self::VmStage,
         Self::VmPage,
         Self::StopRequest,
+        Self::Place,
+        Self::Capacity,
+        Self::NodeEntry,
+        Self::NodeEntryPage,
+        Self::SiteEntry,
+        Self::SiteEntryPage,
+        Self::PendingNode,
+        Self::PendingNodePage,
+        Self::Approve,
+        Self::Event,
+        Self::EventPage,
         Self::Problem,
     ];
 
@@ -139,6 +165,17 @@ impl Schema {
             Self::VmStage => shapes::VM_STAGE,
             Self::VmPage => shapes::VM_PAGE,
             Self::StopRequest => shapes::STOP_REQUEST,
+            Self::Place => shapes::PLACE,
+            Self::Capacity => shapes::CAPACITY,
+            Self::NodeEntry => shapes::NODE_ENTRY,
+            Self::NodeEntryPage => shapes::NODE_ENTRY_PAGE,
+            Self::SiteEntry => shapes::SITE_ENTRY,
+            Self::SiteEntryPage => shapes::SITE_ENTRY_PAGE,
+            Self::PendingNode => shapes::PENDING_NODE,
+            Self::PendingNodePage => shapes::PENDING_NODE_PAGE,
+            Self::Approve => shapes::APPROVE,
+            Self::Event => shapes::EVENT,
+            Self::EventPage => shapes::EVENT_PAGE,
             Self::Problem => shapes::PROBLEM,
         }
     }
@@ -177,7 +214,7 @@ mod shapes {
     use super::{
         Always, Bytes, CODES, Choice, Count, Counters, DISK_USES, Field, Flag, Id, List,
         NODE_STATES, Name, Nullable, Object, Optional, STAGES, Schema, Sha256, Text, Time,
-        VM_STATES,
+        STANDINGS, VM_STATES, Words,
     };
 
     pub const NODE: &[Field] = &[
@@ -244,6 +281,7 @@ mod shapes {
         Field("size",       Bytes,                    Always,   "Of all parts"),
         Field("created_at", Time,                     Always,   "When it was named"),
         Field("vms",        Count,                    Always,   "VMs made from it"),
+        Field("places",     List(Schema::Place),        Always,   "The nodes that have it"),
     ];
     pub const BLOB_REF: &[Field] = &[
         Field("digest",     Sha256,                   Always,   "Content address"),
@@ -252,6 +290,7 @@ mod shapes {
     pub const IMAGE_PAGE: &[Field] = &[
         Field("items",      List(Schema::Image),        Always,   "Sorted by name"),
         Field("next",       Text,                     Nullable, "`after` of the next page"),
+        Field("notes",      Words,                    Always,   "What may be missing or old, and why"),
     ];
     pub const BLOB: &[Field] = &[
         Field("digest",     Sha256,                   Always,   "Content address"),
@@ -279,6 +318,8 @@ mod shapes {
         Field("starts",     Count,                    Always,   "Monitor processes made for it"),
         Field("resets",     Count,                    Always,   "Resets of its guest"),
         Field("timeline",   List(Schema::VmStage),      Always,   "Steps of the newest start"),
+        Field("label",      Text,                     Nullable, "How to point at it: name, or name~site"),
+        Field("place",      Object(Schema::Place),      Nullable, "Its host, and how fresh all this is"),
     ];
     pub const VM_SPEC: &[Field] = &[
         Field("image",      Name,                     Always,   "What it boots from"),
@@ -294,10 +335,88 @@ mod shapes {
     pub const VM_PAGE: &[Field] = &[
         Field("items",      List(Schema::Vm),           Always,   "Sorted by name"),
         Field("next",       Text,                     Nullable, "`after` of the next page"),
+        Field("notes",      Words,                    Always,   "What may be missing or old, and why"),
     ];
     pub const STOP_REQUEST: &[Field] = &[
         Field("force",          Flag,                 Optional, "Don't ask the guest"),
         Field("force_after_ms", Count,                Optional, "Ask, then force after this time"),
+    ];
+    pub const PLACE: &[Field] = &[
+        Field("node",       Id("node"),               Always,   "The host"),
+        Field("name",       Text,                     Always,   "The host's name"),
+        Field("site",       Name,                     Nullable, "The host's site"),
+        Field("reachable",  Flag,                     Always,   "The host answers"),
+        Field("age_ms",     Count,                    Nullable, "Since the host was known alive; null: it answered itself"),
+    ];
+    pub const CAPACITY: &[Field] = &[
+        Field("cpus",       Count,                    Always,   "Logical CPUs"),
+        Field("vcpus",      Count,                    Always,   "Virtual CPUs of VMs that run"),
+        Field("memory",     Bytes,                    Always,   "For VMs and images together"),
+        Field("reserved",   Bytes,                    Always,   "Promised of that"),
+        Field("load_permille", Count,                 Always,   "How busy the CPUs are, of 1000"),
+        Field("vms",        Count,                    Always,   "VMs in its list"),
+        Field("images",     Count,                    Always,   "Images"),
+        Field("kvm",        Flag,                     Always,   "VMs can run"),
+    ];
+    pub const NODE_ENTRY: &[Field] = &[
+        Field("id",         Id("node"),               Always,   "Of its key"),
+        Field("name",       Text,                     Always,   "Host name"),
+        Field("site",       Name,                     Nullable, "Its site"),
+        Field("state",      Choice(STANDINGS),        Always,   "What its neighbours say"),
+        Field("reason",     Text,                     Nullable, "Why, if that is not plain"),
+        Field("address",    Text,                     Nullable, "Where other nodes reach it"),
+        Field("boots",      Count,                    Always,   "Boots with this identity"),
+        Field("capacity",   Object(Schema::Capacity),   Nullable, "What it has and uses"),
+        Field("age_ms",     Count,                    Nullable, "Age of this; null: it answered itself"),
+    ];
+    pub const NODE_ENTRY_PAGE: &[Field] = &[
+        Field("items",      List(Schema::NodeEntry),    Always,   "Sorted by name"),
+        Field("next",       Text,                     Nullable, "`after` of the next page"),
+        Field("notes",      Words,                    Always,   "What may be missing or old, and why"),
+    ];
+    pub const SITE_ENTRY: &[Field] = &[
+        Field("id",         Id("site"),               Always,   "Of its name"),
+        Field("name",       Name,                     Always,   "Its name"),
+        Field("reachable",  Flag,                     Always,   "Some node of it answers"),
+        Field("nodes",      Count,                    Always,   "Its nodes"),
+        Field("alive",      Count,                    Always,   "Its nodes that are alive"),
+        Field("vms",        Count,                    Always,   "VMs on nodes that are alive"),
+        Field("free",       Bytes,                    Always,   "Memory that nodes alive have left"),
+        Field("age_ms",     Count,                    Nullable, "Age of this; null: the node's own site"),
+    ];
+    pub const SITE_ENTRY_PAGE: &[Field] = &[
+        Field("items",      List(Schema::SiteEntry),    Always,   "Sorted by name"),
+        Field("next",       Text,                     Nullable, "Never: sites come at once"),
+        Field("notes",      Words,                    Always,   "What may be missing or old, and why"),
+    ];
+    pub const PENDING_NODE: &[Field] = &[
+        Field("code",       Text,                     Always,   "What its screen shows"),
+        Field("node",       Id("node"),               Nullable, "Of its key; null: it waits elsewhere"),
+        Field("site",       Name,                     Nullable, "The site it wants"),
+        Field("address",    Text,                     Nullable, "Where it asks from"),
+        Field("machine",    Text,                     Nullable, "The name that it asks for"),
+        Field("waiting_ms", Count,                    Always,   "Since it asked"),
+    ];
+    pub const PENDING_NODE_PAGE: &[Field] = &[
+        Field("items",      List(Schema::PendingNode),  Always,   "The longest waiting first"),
+        Field("next",       Text,                     Nullable, "Never: they come at once"),
+        Field("notes",      Words,                    Always,   "What may be missing or old, and why"),
+    ];
+    pub const APPROVE: &[Field] = &[
+        Field("code",       Text,                     Always,   "From the screen of the machine"),
+    ];
+    pub const EVENT: &[Field] = &[
+        Field("seq",        Count,                    Always,   "Counts the events of this node"),
+        Field("at",         Time,                     Always,   "When the node saw it"),
+        Field("kind",       Text,                     Always,   "node, site, vm, image or cluster"),
+        Field("node",       Id("node"),               Nullable, "The node it is about or on"),
+        Field("subject",    Text,                     Always,   "Name of what it is about"),
+        Field("text",       Text,                     Always,   "What happened"),
+    ];
+    pub const EVENT_PAGE: &[Field] = &[
+        Field("items",      List(Schema::Event),        Always,   "The oldest first"),
+        Field("next",       Count,                    Always,   "`after` of the next request"),
+        Field("missed",     Count,                    Always,   "Events in between that are forgotten"),
     ];
     pub const PROBLEM: &[Field] = &[
         Field("type",       Text,                     Always,   "urn:luc:problem:<code>"),
@@ -334,6 +453,7 @@ impl Kind {
             Choice(words) => json!({ "type": "string", "enum": words }),
             Object(schema) => schema.reference(),
             List(schema) => json!({ "type": "array", "items": schema.reference() }),
+            Words => json!({ "type": "array", "items": { "type": "string" } }),
             Counters => json!({
                 "type": "object",
                 "additionalProperties": { "type": "integer", "minimum": 0 },

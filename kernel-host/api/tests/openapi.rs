@@ -3,8 +3,9 @@
 
 use api::{Body, ROUTES, document};
 use protocol::{
-    Blob, BlobRef, BootStage, ByteCount, Code, Digest, Image, KvmStatus, NewImage, NewVm, Node,
-    NodeAddress, NodeId, NodeMemory, NodeState, Page, PowerReply, Problem, ProcessUse, StopRequest,
+    Approve, Blob, BlobRef, BootStage, ByteCount, Capacity, Code, Digest, Event, EventPage, Image,
+    KvmStatus, NewImage, NewVm, Node, NodeAddress, NodeEntry, NodeId, NodeMemory, NodeState, Page,
+    PendingNode, Place, PowerReply, Problem, ProcessUse, SiteEntry, SiteId, Standing, StopRequest,
     Timestamp, Vm, VmId, VmStage, VmStageName, VmState,
 };
 use serde_json::Value;
@@ -180,6 +181,7 @@ fn image() -> Image {
         size: ByteCount::kib(6),
         created_at: Timestamp::default(),
         vms: 2,
+        places: vec![place()],
     }
 }
 
@@ -200,6 +202,100 @@ fn vm(state: VmState) -> Vm {
             stage: VmStageName::FirstOutput,
             at_ms: 5,
         }],
+        label: Some("a~ams".to_owned()),
+        place: Some(place()),
+    }
+}
+
+fn place() -> Place {
+    Place {
+        node: NodeId::from_bytes([2; 16]),
+        name: "n".to_owned(),
+        site: Some("ams".parse().unwrap()),
+        reachable: true,
+        age_ms: Some(700),
+    }
+}
+
+/// One page of one thing.
+fn page<T>(item: T) -> Page<T> {
+    Page {
+        items: vec![item],
+        next: Some("a".to_owned()),
+        notes: vec!["site `lon` does not answer".to_owned()],
+    }
+}
+
+#[test]
+fn what_is_known_of_the_cluster_fits_its_schemas() {
+    let capacity = Capacity {
+        cpus: 4,
+        kvm: true,
+        ..Capacity::default()
+    };
+    let node = NodeEntry {
+        id: NodeId::from_bytes([2; 16]),
+        name: "n".to_owned(),
+        site: None,
+        state: Standing::Suspect,
+        reason: None,
+        address: Some("192.0.2.1:12213".to_owned()),
+        boots: 3,
+        capacity: Some(capacity),
+        age_ms: None,
+    };
+    let site = SiteEntry {
+        id: SiteId::from_bytes([1; 16]),
+        name: "ams".parse().unwrap(),
+        reachable: false,
+        nodes: 3,
+        alive: 0,
+        vms: 2,
+        free: ByteCount::gib(1),
+        age_ms: Some(4),
+    };
+    let pending = PendingNode {
+        code: "abcd-efgh".to_owned(),
+        node: Some(node.id),
+        site: None,
+        address: Some("192.0.2.9".to_owned()),
+        machine: Some("n7".to_owned()),
+        waiting_ms: 9,
+    };
+    let event = Event {
+        seq: 4,
+        at: Timestamp::default(),
+        kind: "vm".to_owned(),
+        node: Some(node.id),
+        subject: "web".to_owned(),
+        text: "running".to_owned(),
+    };
+    check("Place", &place());
+    check("Capacity", &capacity);
+    check("NodeEntry", &node);
+    check("NodeEntryPage", &page(node));
+    check("SiteEntry", &site);
+    check("SiteEntryPage", &page(site));
+    check("PendingNode", &pending);
+    check("PendingNodePage", &page(pending));
+    check(
+        "Approve",
+        &Approve {
+            code: "abcd".to_owned(),
+        },
+    );
+    check("Event", &event);
+    let (items, next, missed) = (vec![event], 4, 0);
+    check(
+        "EventPage",
+        &EventPage {
+            items,
+            next,
+            missed,
+        },
+    );
+    for standing in Standing::ALL {
+        assert_eq!(serde_json::to_value(standing).unwrap(), standing.as_str());
     }
 }
 
@@ -257,13 +353,7 @@ fn real_values_fit_their_schemas() {
     );
     check("Image", &image());
     check("BlobRef", &image().kernel);
-    check(
-        "ImagePage",
-        &Page {
-            items: vec![image()],
-            next: None,
-        },
-    );
+    check("ImagePage", &page(image()));
     let (digest, size) = (Digest::of(b""), ByteCount::bytes(7));
     check(
         "Blob",
@@ -294,13 +384,7 @@ fn real_values_fit_their_schemas() {
     }
     check("VmSpec", &vm(VmState::Running).spec);
     check("VmStage", &vm(VmState::Running).timeline[0]);
-    check(
-        "VmPage",
-        &Page {
-            items: vec![vm(VmState::Failed)],
-            next: Some("a".to_owned()),
-        },
-    );
+    check("VmPage", &page(vm(VmState::Failed)));
     check(
         "StopRequest",
         &StopRequest {

@@ -181,7 +181,7 @@ fn each_malformed_request_is_told_what_would_be_right() {
     check("GET",    "/v1/vms?limit=ten",       "",                        Code::BadValue,     "a number from 1 to 100");
     check("GET",    "/v1/vms?limit=1&limit=2", "",                        Code::BadRequest,   "there twice");
     check("GET",    "/v1/vms?after=_",         "",                        Code::BadValue,     "wanted a name");
-    check("GET",    "/v1/node?verbose=1",      "",                        Code::BadRequest,   "takes no parameters");
+    check("GET",    "/v1/openapi.json?verbose=1",      "",                        Code::BadRequest,   "takes no parameters");
     check("GET",    "/v1/blobs/abc",           "",                        Code::BadValue,     "64 lower-case");
     check("POST",   "/v1/vms",                 "{",                       Code::BadJson,      "line 1, column 1");
     check("POST",   "/v1/vms",                 "{\"name\":\"a\",\n x}",   Code::BadJson,      "line 2, column 2");

@@ -6,8 +6,11 @@
 //! Trusts:    the person at the keyboard.
 //! Start at:  `Arguments`.
 
+mod owner;
+
+pub(crate) use owner::{ClusterInit, ClusterShow, ClusterVerb, TokenCreate, TokenShow, TokenVerb};
+
 use crate::{
-    commands::parse_lifetime,
     complete,
     wait::{Condition, parse_duration},
 };
@@ -24,7 +27,7 @@ use std::{path::PathBuf, time::Duration};
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = concat!(
-        "Example: luc --node 192.0.2.7 vm create web --image alpine --memory 256MiB\n\n",
+        "Example: luc --via 192.0.2.7 vm create web --image alpine --memory 256MiB\n\n",
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 refused by a \
          limit,\n6 not enough memory, 7 timeout, 8 node unreachable, 9 dry run: something would \
          change"
@@ -52,9 +55,15 @@ impl Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
-    /// Node to ask
-    #[arg(long, global = true, env = "LUC_NODE", value_name = "ADDRESS[:PORT]")]
-    pub node: Option<String>,
+    /// Node to ask, for whichever node; of several the first that answers
+    #[arg(
+        long,
+        global = true,
+        env = "LUC_VIA",
+        value_delimiter = ',',
+        value_name = "ADDRESS[:PORT],..."
+    )]
+    pub via: Vec<String>,
     /// How to show the answer
     #[arg(
         short,
@@ -117,8 +126,8 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: ImageVerb,
     },
-    /// The node itself
-    #[command(after_help = "Example: luc --node 192.0.2.7 node show -o yaml")]
+    /// The servers, and who may be one
+    #[command(after_help = "Example: luc --via 192.0.2.7 node list")]
     Node {
         #[command(subcommand)]
         verb: NodeVerb,
@@ -135,6 +144,15 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: TokenVerb,
     },
+    /// Where the servers stand
+    #[command(after_help = "Example: luc site list")]
+    Site {
+        #[command(subcommand)]
+        verb: SiteVerb,
+    },
+    /// What a node saw happen
+    #[command(after_help = "Example: luc events --follow")]
+    Events(EventsOf),
     /// Wait for something to become true
     #[command(after_help = "Example: luc wait vm web --for running --timeout 30s")]
     Wait {
@@ -152,73 +170,6 @@ pub(crate) enum Noun {
     Completion { shell: Shell },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterVerb {
-    /// Make a cluster: a public file for every image, and a secret one for you alone
-    #[command(after_help = "Example: luc cluster init --name demo --out keys")]
-    Init(ClusterInit),
-    /// Show what a cluster's public or secret file says, without the secret
-    #[command(after_help = "Example: luc cluster show cluster.toml")]
-    Show(ClusterShow),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ClusterInit {
-    /// A name for people: a-z, 0-9 and `-`
-    #[arg(long)]
-    pub name: Name,
-    /// Folder for cluster.toml and cluster.key
-    #[arg(long, default_value = ".", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ClusterShow {
-    /// cluster.toml or cluster.key
-    #[arg(default_value = "cluster.toml", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenVerb {
-    /// Make a token: whoever has it may join the site
-    #[command(after_help = "\
-Example: luc token create --key cluster.key --site lyon --founds --count 5
-Example: luc token create --key cluster.key --site lyon --expires 7d")]
-    Create(TokenCreate),
-    /// Explain a token, without its secret
-    #[command(after_help = "Example: luc token show - < token")]
-    Show(TokenShow),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TokenCreate {
-    /// The cluster's secret key
-    #[arg(long, default_value = "cluster.key", value_name = "FILE",
-        value_hint = ValueHint::FilePath)]
-    pub key: PathBuf,
-    /// The site that it is for: a-z, 0-9 and `-`
-    #[arg(long, value_name = "NAME")]
-    pub site: Name,
-    /// Machines that may join with it; one that boots anew counts once
-    #[arg(long, default_value_t = 1, value_name = "MACHINES",
-        value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub count: u32,
-    /// How long machines that never joined may use it: 2h, 7d  [default: for ever]
-    #[arg(long, value_parser = parse_lifetime, value_name = "TIME")]
-    pub expires: Option<Duration>,
-    /// The first machine may found the site when no node of it can be heard
-    #[arg(long)]
-    pub founds: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TokenShow {
-    /// The token's text, or `-` for standard input, which other users of this machine can't see
-    #[arg(value_name = "TOKEN", allow_hyphen_values = true)]
-    pub token: String,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Shell {
     Bash,
@@ -229,7 +180,7 @@ pub(crate) enum Shell {
 /// Which VM.
 #[derive(Debug, Args)]
 pub(crate) struct OneVm {
-    /// Name, id, or a start of the id that fits only one VM
+    /// Name, NAME~SITE, id, or a start of the id that fits only one VM
     #[arg(value_name = "VM", add = ArgValueCandidates::new(complete::vm_names))]
     pub vm: Selector,
 }
@@ -238,15 +189,17 @@ pub(crate) struct OneVm {
 pub(crate) enum VmVerb {
     /// Make a virtual machine and start it
     #[command(after_help = "\
-Example: luc vm create web --image alpine --memory 256MiB --vcpus 2
+Example: luc vm create web --image alpine --memory 256MiB --vcpus 2 --site ams
 Example: luc vm create db --image debian --disk private --cmdline 'root=/dev/vda1'")]
     Create(VmCreate),
     /// List virtual machines
     #[command(
         visible_alias = "ls",
-        after_help = "Example: luc vm list --columns name,state,age"
+        after_help = "\
+Example: luc vm list --site ams
+Example: luc vm list --columns name,state,age"
     )]
-    List,
+    List(Where),
     /// Show a virtual machine
     #[command(after_help = "Example: luc vm show web -o json")]
     Show(OneVm),
@@ -275,6 +228,30 @@ Example: luc vm console web --for 'login:' </dev/null")]
     Delete(VmDelete),
 }
 
+/// Which node or site.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Where {
+    /// Only this site
+    #[arg(long, value_name = "SITE", add = ArgValueCandidates::new(complete::site_names))]
+    pub site: Option<Name>,
+    /// Only this node: name, id, or start of the id
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::node_names))]
+    pub node: Option<Selector>,
+}
+
+/// Which nodes.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Nodes {
+    /// These nodes: names, ids, or starts of ids; may come several times
+    #[arg(long = "node", value_name = "NODE",
+        add = ArgValueCandidates::new(complete::node_names))]
+    pub nodes: Vec<Selector>,
+    /// Every node of this site
+    #[arg(long, value_name = "SITE", conflicts_with = "nodes",
+        add = ArgValueCandidates::new(complete::site_names))]
+    pub site: Option<Name>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct VmCreate {
     /// A name that is not taken: a-z, 0-9 and `-`
@@ -301,6 +278,13 @@ pub(crate) struct VmCreate {
     /// The image's disk: shared and read-only, a private copy, or not attached
     #[arg(long, value_enum, default_value_t, value_name = "USE")]
     pub disk: DiskUse,
+    /// Where it runs: the least loaded node of this site that has the image  [default: the
+    /// site of the node that is asked]
+    #[arg(long, value_name = "SITE", add = ArgValueCandidates::new(complete::site_names))]
+    pub site: Option<Name>,
+    /// Where it runs: this node
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::node_names))]
+    pub node: Option<Selector>,
 }
 
 /// How a VM uses the disk of its image.
@@ -363,11 +347,12 @@ pub(crate) struct VmDelete {
 pub(crate) enum ImageVerb {
     /// Send kernel, initrd and disk to the node and give them a name
     #[command(after_help = "\
-Example: luc image add alpine --kernel vmlinuz --initrd initramfs --cmdline console=ttyS0")]
+Example: luc image add alpine --kernel vmlinuz --initrd initramfs --cmdline console=ttyS0
+Example: luc image add alpine --kernel vmlinuz --site ams")]
     Add(ImageAdd),
     /// List images
-    #[command(visible_alias = "ls", after_help = "Example: luc image list -o name")]
-    List,
+    #[command(visible_alias = "ls", after_help = "Example: luc image list -o wide")]
+    List(Where),
     /// Show an image
     #[command(after_help = "Example: luc image show alpine -o yaml")]
     Show(OneImage),
@@ -408,6 +393,9 @@ pub(crate) struct ImageAdd {
         allow_hyphen_values = true
     )]
     pub cmdline: String,
+    /// Where to put it  [default: the node that is asked]
+    #[command(flatten)]
+    pub on: Nodes,
 }
 
 #[derive(Debug, Args)]
@@ -416,6 +404,9 @@ pub(crate) struct ImageDelete {
     #[arg(required = true, value_name = "IMAGE",
         add = ArgValueCandidates::new(complete::image_names))]
     pub images: Vec<Name>,
+    /// Where to delete it  [default: every node that has it and answers]
+    #[command(flatten)]
+    pub on: Nodes,
     /// Only show what would be deleted; exit code 9
     #[arg(long)]
     pub dry_run: bool,
@@ -423,22 +414,85 @@ pub(crate) struct ImageDelete {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeVerb {
-    /// Show the node: state, addresses, memory, how it booted
-    #[command(after_help = "Example: luc node show -o json")]
-    Show,
+    /// List the nodes of all sites
+    #[command(
+        visible_alias = "ls",
+        after_help = "Example: luc node list --site ams -o wide"
+    )]
+    List {
+        /// Only this site
+        #[arg(long, value_name = "SITE", add = ArgValueCandidates::new(complete::site_names))]
+        site: Option<Name>,
+    },
+    /// Show a node: state, addresses, memory, how it booted
+    #[command(after_help = "\
+Example: luc node show -o json
+Example: luc node show ams-2")]
+    Show(OneNode),
+    /// List machines that wait for somebody to let them in
+    #[command(after_help = "Example: luc node pending")]
+    Pending,
+    /// Let a waiting machine in, by the code on its screen
+    #[command(after_help = "Example: luc node approve 3f9a-c21e")]
+    Approve {
+        /// The code; compare it with the screen of the machine
+        code: String,
+    },
+    /// Take a node's right to be one away, for ever
+    #[command(
+        visible_alias = "rm",
+        after_help = "Example: luc node remove ams-2 --dry-run"
+    )]
+    Remove {
+        /// Name, id, or a start of the id that fits only one node
+        #[arg(value_name = "NODE", add = ArgValueCandidates::new(complete::node_names))]
+        node: Selector,
+        /// Only show what would be removed; exit code 9
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// End all virtual machines and switch the node off
-    #[command(name = "poweroff", after_help = "Example: luc node poweroff --yes")]
+    #[command(
+        name = "poweroff",
+        after_help = "Example: luc node poweroff ams-2 --yes"
+    )]
     PowerOff(NodePower),
     /// End all virtual machines and boot the node again
-    #[command(after_help = "Example: luc node reboot --yes")]
+    #[command(after_help = "Example: luc node reboot ams-2 --yes")]
     Reboot(NodePower),
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct OneNode {
+    /// Name, id, or a start of the id that fits only one node  [default: the node that is asked]
+    #[arg(value_name = "NODE", add = ArgValueCandidates::new(complete::node_names))]
+    pub node: Option<Selector>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NodePower {
+    #[command(flatten)]
+    pub one: OneNode,
     /// Only show what would be ended; exit code 9
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SiteVerb {
+    /// List the sites
+    #[command(visible_alias = "ls", after_help = "Example: luc site list")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsOf {
+    /// Go on with what happens from now on, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The node whose view it is  [default: the node that is asked]
+    #[arg(long, value_name = "NODE", add = ArgValueCandidates::new(complete::node_names))]
+    pub node: Option<Selector>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -456,7 +510,7 @@ Example: luc wait vm web --for 'console~login:' --timeout 2m")]
         condition: Condition,
     },
     /// Wait until the node answers and is ready
-    #[command(after_help = "Example: luc --node 192.0.2.7 wait node --timeout 5m")]
+    #[command(after_help = "Example: luc --via 192.0.2.7 wait node --timeout 5m")]
     Node,
 }
 

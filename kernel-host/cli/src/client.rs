@@ -1,4 +1,4 @@
-//! A blocking client of a node's API: one typed method per route.
+//! A blocking client of the API: one typed method per route, through the first node that answers.
 //!
 //! Does:      requests, retries that are safe, problems as values. The rig uses it too.
 //! Does not:  wait for states (`wait` does) or print.
@@ -10,13 +10,17 @@ pub use crate::address::NodeAddress;
 
 use crate::usage;
 use protocol::{
-    Blob, Code, Digest, Image, Name, NewImage, NewVm, Node, Page, PowerReply, Problem, Selector,
-    StopRequest, Timestamp, Vm, limits,
+    Approve, Blob, Code, Digest, EventPage, Image, Name, NewImage, NewVm, Node, NodeEntry, Page,
+    PendingNode, PowerReply, Problem, Selector, SiteEntry, StopRequest, Timestamp, Vm, Wish,
+    limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     net::Ipv6Addr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use ureq::http::{self, Method};
@@ -29,10 +33,18 @@ pub(crate) const RETRIES_MAX: u32 = 2;
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Talks to one node. Cheap to clone; clones share connections.
+/// Lists longer than this many pages are no lists of a cluster.
+const PAGES_MAX: usize = 2_000;
+
+/// Talks to the cluster through one node. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    node: NodeAddress,
+    /// The doors to try, and which of them answered last.
+    doors: Arc<[NodeAddress]>,
+    door: Arc<AtomicUsize>,
+    /// The node or site that requests are for.
+    aim: Wish,
+    patience: Duration,
     agent: ureq::Agent,
     retries: u32,
     /// The node's wall clock by its last answer, to show ages by.
@@ -78,6 +90,12 @@ impl Client {
 
     /// For callers that rather hear nothing than wait.
     pub fn with_timeout(node: NodeAddress, timeout: Duration, retries: u32) -> Self {
+        Self::through([node].into(), timeout, retries)
+    }
+
+    /// Asks the first of these nodes that answers; there is at least one.
+    pub fn through(doors: Arc<[NodeAddress]>, timeout: Duration, retries: u32) -> Self {
+        debug_assert!(!doors.is_empty(), "nobody to ask");
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -86,16 +104,47 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             .timeout_global(Some(timeout))
             .build();
+        let others = u32::try_from(doors.len() - 1).unwrap_or(u32::MAX);
         Self {
-            node,
+            doors,
+            door: Arc::default(),
+            aim: Wish::default(),
+            patience: timeout,
             agent: config.new_agent(),
-            retries,
+            retries: retries.max(others),
             node_now: Arc::default(),
         }
     }
 
+    /// The same, for a node or site of the cluster rather than the one that is asked.
+    #[must_use]
+    pub fn aimed_at(&self, aim: Wish) -> Self {
+        Self {
+            aim,
+            ..self.clone()
+        }
+    }
+
+    /// The node that is asked.
     pub fn node(&self) -> &NodeAddress {
-        &self.node
+        &self.doors[self.door.load(Ordering::Relaxed) % self.doors.len()]
+    }
+
+    /// A path with what the request is for.
+    fn aimed(&self, path: &str) -> String {
+        let mut path = path.to_owned();
+        let node = self.aim.node.as_ref().map(|node| ("node", node.as_str()));
+        let site = self.aim.site.as_ref().map(|site| ("site", site.as_str()));
+        for (name, value) in node.into_iter().chain(site) {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(&format!("{name}={value}"));
+        }
+        path
+    }
+
+    /// The longest wait for one answer.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// What the node's clock said with its last answer.
@@ -104,15 +153,15 @@ impl Client {
     }
 
     pub fn show_node(&self) -> Result<Node, Problem> {
-        self.ask(&Call::new(Method::GET, "/v1/node"))
+        self.ask(&Call::new(Method::GET, self.aimed("/v1/node")))
     }
 
     pub fn power_off(&self) -> Result<PowerReply, Problem> {
-        self.ask(&Call::new(Method::POST, "/v1/node/poweroff").keyed()?)
+        self.ask(&Call::new(Method::POST, self.aimed("/v1/node/poweroff")).keyed()?)
     }
 
     pub fn reboot(&self) -> Result<PowerReply, Problem> {
-        self.ask(&Call::new(Method::POST, "/v1/node/reboot").keyed()?)
+        self.ask(&Call::new(Method::POST, self.aimed("/v1/node/reboot")).keyed()?)
     }
 
     pub fn openapi(&self) -> Result<serde_json::Value, Problem> {
@@ -121,11 +170,12 @@ impl Client {
 
     /// One page of the list of VMs.
     pub fn vm_page(&self, limit: u32, after: Option<&str>) -> Result<Page<Vm>, Problem> {
-        self.ask(&Call::new(Method::GET, page_path("/v1/vms", limit, after)))
+        let path = self.aimed(&page_path("/v1/vms", limit, after));
+        self.ask(&Call::new(Method::GET, path))
     }
 
     /// All VMs, page by page.
-    pub fn list_vms(&self) -> Result<Vec<Vm>, Problem> {
+    pub fn list_vms(&self) -> Result<Page<Vm>, Problem> {
         all_pages(|after| self.vm_page(limits::PAGE_ITEMS_MAX, after))
     }
 
@@ -135,7 +185,7 @@ impl Client {
 
     pub fn create_vm(&self, new: &NewVm) -> Result<Vm, Problem> {
         self.ask(
-            &Call::new(Method::POST, "/v1/vms")
+            &Call::new(Method::POST, self.aimed("/v1/vms"))
                 .json(&body(new)?)
                 .keyed()?,
         )
@@ -169,35 +219,94 @@ impl Client {
 
     /// One page of the list of images.
     pub fn image_page(&self, limit: u32, after: Option<&str>) -> Result<Page<Image>, Problem> {
-        self.ask(&Call::new(
-            Method::GET,
-            page_path("/v1/images", limit, after),
-        ))
+        let path = self.aimed(&page_path("/v1/images", limit, after));
+        self.ask(&Call::new(Method::GET, path))
     }
 
     /// All images, page by page.
-    pub fn list_images(&self) -> Result<Vec<Image>, Problem> {
+    pub fn list_images(&self) -> Result<Page<Image>, Problem> {
         all_pages(|after| self.image_page(limits::PAGE_ITEMS_MAX, after))
     }
 
     pub fn show_image(&self, image: &Name) -> Result<Image, Problem> {
-        self.ask(&Call::new(Method::GET, format!("/v1/images/{image}")))
+        self.ask(&Call::new(
+            Method::GET,
+            self.aimed(&format!("/v1/images/{image}")),
+        ))
     }
 
     pub fn create_image(&self, new: &NewImage) -> Result<Image, Problem> {
         self.ask(
-            &Call::new(Method::POST, "/v1/images")
+            &Call::new(Method::POST, self.aimed("/v1/images"))
                 .json(&body(new)?)
                 .keyed()?,
         )
     }
 
     pub fn delete_image(&self, image: &Name) -> Result<Image, Problem> {
-        self.ask(&Call::new(Method::DELETE, format!("/v1/images/{image}")).keyed()?)
+        let path = self.aimed(&format!("/v1/images/{image}"));
+        self.ask(&Call::new(Method::DELETE, path).keyed()?)
     }
 
     pub fn show_blob(&self, digest: Digest) -> Result<Blob, Problem> {
-        self.ask(&Call::new(Method::GET, format!("/v1/blobs/{digest}")))
+        self.ask(&Call::new(
+            Method::GET,
+            self.aimed(&format!("/v1/blobs/{digest}")),
+        ))
+    }
+
+    /// One page of the list of nodes.
+    pub fn node_page(
+        &self,
+        limit: u32,
+        after: Option<&str>,
+        site: Option<&Name>,
+    ) -> Result<Page<NodeEntry>, Problem> {
+        let mut path = page_path("/v1/nodes", limit, after);
+        if let Some(site) = site {
+            path.push_str(&format!("&site={site}"));
+        }
+        self.ask(&Call::new(Method::GET, path))
+    }
+
+    /// All nodes of a site, or of all.
+    pub fn list_nodes(&self, site: Option<&Name>) -> Result<Page<NodeEntry>, Problem> {
+        all_pages(|after| self.node_page(limits::PAGE_ITEMS_MAX, after, site))
+    }
+
+    /// What is known of a node, also if it does not answer.
+    pub fn show_node_entry(&self, node: &Selector) -> Result<NodeEntry, Problem> {
+        self.ask(&Call::new(Method::GET, format!("/v1/nodes/{node}")))
+    }
+
+    pub fn remove_node(&self, node: &Selector) -> Result<NodeEntry, Problem> {
+        self.ask(&Call::new(Method::DELETE, format!("/v1/nodes/{node}")).keyed()?)
+    }
+
+    pub fn list_pending(&self) -> Result<Page<PendingNode>, Problem> {
+        self.ask(&Call::new(Method::GET, "/v1/nodes/pending"))
+    }
+
+    pub fn approve_node(&self, code: &str) -> Result<PendingNode, Problem> {
+        let approve = Approve {
+            code: code.to_owned(),
+        };
+        self.ask(
+            &Call::new(Method::POST, "/v1/nodes/approve")
+                .json(&body(&approve)?)
+                .keyed()?,
+        )
+    }
+
+    pub fn list_sites(&self) -> Result<Page<SiteEntry>, Problem> {
+        self.ask(&Call::new(Method::GET, "/v1/sites"))
+    }
+
+    /// Events after `after`; waits for the first one up to `wait`.
+    pub fn events(&self, after: u64, wait: Duration) -> Result<EventPage, Problem> {
+        let wait_ms = wait.as_millis();
+        let path = format!("/v1/events?after={after}&wait_ms={wait_ms}");
+        self.ask(&Call::new(Method::GET, self.aimed(&path)))
     }
 
     /// Sends a piece of a blob of `size` bytes.
@@ -208,7 +317,7 @@ impl Client {
         offset: u64,
         piece: &[u8],
     ) -> Result<Blob, Problem> {
-        let path = format!("/v1/blobs/{digest}?offset={offset}&size={size}");
+        let path = self.aimed(&format!("/v1/blobs/{digest}?offset={offset}&size={size}"));
         let content_type = Some("application/octet-stream");
         self.ask(&Call {
             content_type,
@@ -224,7 +333,8 @@ impl Client {
                 Code::Unreachable,
                 format!(
                     "{} answered {} with something else: {error}",
-                    self.node, call.path
+                    self.node(),
+                    call.path
                 ),
                 "Check that this is a LUC OS node, and that `luc` is as new as it",
             )
@@ -244,16 +354,20 @@ impl Client {
                 return result;
             }
             tried += 1;
+            if matches!(&result, Err(problem) if problem.code == Code::Unreachable) {
+                self.door.fetch_add(1, Ordering::Relaxed); // the next door may open
+            }
             std::thread::sleep(Duration::from_millis(150) * tried);
         }
     }
 
     fn send_once(&self, call: &Call<'_>) -> Result<Vec<u8>, Problem> {
-        let host = match self.node.host().parse::<Ipv6Addr>() {
+        let node = self.node();
+        let host = match node.host().parse::<Ipv6Addr>() {
             Ok(host) => format!("[{host}]"),
-            Err(_) => self.node.host().to_owned(),
+            Err(_) => node.host().to_owned(),
         };
-        let uri = format!("http://{host}:{}{}", self.node.port(), call.path);
+        let uri = format!("http://{host}:{}{}", node.port(), call.path);
         let mut request = http::Request::builder()
             .method(call.method.clone())
             .uri(uri);
@@ -266,7 +380,7 @@ impl Client {
         let request = request.body(call.body).map_err(|error| {
             usage(
                 format!("The request can't be written: {error}"),
-                "Check --node",
+                "Check --via",
             )
         })?;
         let mut response = self
@@ -301,7 +415,7 @@ impl Client {
                 Code::Unreachable,
                 format!(
                     "{} answered with HTTP status {status} and no problem document",
-                    self.node
+                    self.node()
                 ),
                 "Check that this is the address of a LUC OS node",
             )
@@ -311,8 +425,8 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error) -> Problem {
         Problem::new(
             Code::Unreachable,
-            format!("No answer from node {}: {error}", self.node),
-            "Check the address (--node or LUC_NODE), and that the node is on and says `ready`",
+            format!("No answer from node {}: {error}", self.node()),
+            "Check the address (--via or LUC_VIA), and that the node is on and says `ready`",
         )
         .with_lost("Whatever runs on the node goes on running.")
     }
@@ -330,20 +444,26 @@ fn page_path(path: &str, limit: u32, after: Option<&str>) -> String {
     }
 }
 
-/// Follows `next` to the end. Names only grow from page to page, so this ends.
+/// Follows `next` to the end, and collects what the node said beside the lists.
 fn all_pages<T>(
     page: impl Fn(Option<&str>) -> Result<Page<T>, Problem>,
-) -> Result<Vec<T>, Problem> {
-    let mut items = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = page(after.as_deref())?;
-        items.extend(page.items);
-        match page.next {
-            Some(next) if after.as_ref().is_none_or(|after| next > *after) => after = Some(next),
-            _ => return Ok(items),
+) -> Result<Page<T>, Problem> {
+    let mut all = page(None)?;
+    for _ in 0..PAGES_MAX {
+        let Some(after) = all.next.take() else {
+            return Ok(all);
+        };
+        let page = page(Some(&after))?;
+        all.items.extend(page.items);
+        all.next = page.next.filter(|next| *next != after);
+        for note in page.notes {
+            if !all.notes.contains(&note) {
+                all.notes.push(note);
+            }
         }
     }
+    all.notes.push("the list is longer than this".to_owned());
+    Ok(all)
 }
 
 /// 128 random bits.

@@ -44,20 +44,21 @@ pub(crate) fn script(shell: crate::arguments::Shell) -> std::io::Result<Vec<u8>>
     Ok(script)
 }
 
-/// The node that the half-written line speaks of.
+/// The node that the half-written line asks.
 fn node(words: impl Iterator<Item = OsString>) -> Option<NodeAddress> {
     let words: Vec<String> = words.filter_map(|word| word.into_string().ok()).collect();
     let next = words
         .windows(2)
-        .find(|pair| pair[0] == "--node")
+        .find(|pair| pair[0] == "--via")
         .map(|pair| pair[1].clone());
     let joined = || {
         words
             .iter()
-            .find_map(|word| word.strip_prefix("--node=").map(str::to_owned))
+            .find_map(|word| word.strip_prefix("--via=").map(str::to_owned))
     };
-    let variable = || std::env::var("LUC_NODE").ok();
-    next.or_else(joined).or_else(variable)?.parse().ok()
+    let variable = || std::env::var("LUC_VIA").ok();
+    let all = next.or_else(joined).or_else(variable)?;
+    all.split(',').next()?.parse().ok()
 }
 
 fn client() -> Option<Client> {
@@ -72,7 +73,8 @@ pub(crate) fn vm_names() -> Vec<CompletionCandidate> {
     let vms = client().and_then(|client| client.vm_page(100, None).ok());
     let vms = vms.map(|page| page.items).unwrap_or_default();
     let candidate = |vm: protocol::Vm| {
-        CompletionCandidate::new(vm.name.as_str()).help(Some(vm.state.as_str().into()))
+        let label = vm.label.unwrap_or_else(|| vm.name.to_string());
+        CompletionCandidate::new(label).help(Some(vm.state.as_str().into()))
     };
     vms.into_iter().map(candidate).collect()
 }
@@ -83,6 +85,24 @@ pub(crate) fn image_names() -> Vec<CompletionCandidate> {
     images
         .into_iter()
         .map(|image| CompletionCandidate::new(image.name.as_str()))
+        .collect()
+}
+
+pub(crate) fn node_names() -> Vec<CompletionCandidate> {
+    let nodes = client().and_then(|client| client.node_page(100, None, None).ok());
+    let nodes = nodes.map(|page| page.items).unwrap_or_default();
+    let candidate = |node: protocol::NodeEntry| {
+        CompletionCandidate::new(node.name).help(Some(node.state.as_str().into()))
+    };
+    nodes.into_iter().map(candidate).collect()
+}
+
+pub(crate) fn site_names() -> Vec<CompletionCandidate> {
+    let sites = client().and_then(|client| client.list_sites().ok());
+    let sites = sites.map(|page| page.items).unwrap_or_default();
+    sites
+        .into_iter()
+        .map(|site| CompletionCandidate::new(site.name.as_str()))
         .collect()
 }
 

@@ -145,7 +145,7 @@ enum Verdict {
 }
 
 fn judge(vm: &Vm, condition: &Condition, log: &[u8]) -> Verdict {
-    let at_rest = matches!(vm.state, VmState::Stopped | VmState::Failed);
+    let at_rest = matches!(vm.state, VmState::Stopped | VmState::Failed | VmState::Lost);
     let met = match condition {
         Condition::Running => vm.state == VmState::Running,
         Condition::Stopped => vm.state == VmState::Stopped,
@@ -158,7 +158,8 @@ fn judge(vm: &Vm, condition: &Condition, log: &[u8]) -> Verdict {
         Condition::Deleted => Verdict::NotYet,
         Condition::Stopped if vm.state == VmState::Failed => Verdict::Never,
         Condition::Failed if vm.state == VmState::Stopped => Verdict::NotYet,
-        Condition::Running if vm.state == VmState::Failed => Verdict::Never,
+        Condition::Running if matches!(vm.state, VmState::Failed | VmState::Lost) => Verdict::Never,
+        Condition::Stopped | Condition::Failed if vm.state == VmState::Lost => Verdict::Never,
         Condition::Console(_) if at_rest || vm.state == VmState::Deleting => Verdict::Never,
         _ => Verdict::NotYet,
     }
@@ -236,7 +237,7 @@ fn look(
 fn may_pass(code: Code) -> bool {
     matches!(
         code,
-        Code::Unreachable | Code::Busy | Code::GoingDown | Code::Internal
+        Code::Unreachable | Code::HostSilent | Code::Busy | Code::GoingDown | Code::Internal
     )
 }
 
@@ -305,7 +306,7 @@ pub fn wait_for_silence(
     tell: impl FnMut(&str),
 ) -> Result<(), Problem> {
     watch_node(client, timeout, "to be off", tell, |seen| match seen {
-        Err(problem) if problem.code == Code::Unreachable => Some(()),
+        Err(problem) if matches!(problem.code, Code::Unreachable | Code::HostSilent) => Some(()),
         _ => None,
     })
 }

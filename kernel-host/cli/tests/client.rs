@@ -65,7 +65,7 @@ fn a_program_runs_a_vm_from_begin_to_end() {
     );
     assert_eq!(client.show_vm(&a).unwrap_err().code, Code::NotFound);
     client.delete_image(&"img".parse().unwrap()).unwrap();
-    assert!(client.list_images().unwrap().is_empty());
+    assert!(client.list_images().unwrap().items.is_empty());
     assert!(client.node_now().is_some());
     assert!(client.openapi().unwrap()["paths"]["/v1/vms"].is_object());
 }
@@ -78,7 +78,7 @@ fn long_lists_come_page_by_page() {
         client.create_vm(&new_vm(&format!("v{n}"))).unwrap();
     }
     node.requests();
-    let vms = client.list_vms().unwrap();
+    let vms = client.list_vms().unwrap().items;
     assert_eq!(vms.len(), count);
     assert!(
         vms.windows(2).all(|pair| pair[0].name < pair[1].name),

@@ -3,10 +3,11 @@
 
 mod fake;
 mod harness;
+mod nodes;
 
 use fake::FakeNode;
 use harness::{file, luc, luc_with, words};
-use protocol::{Image, Node, Problem, Vm, problem::exit};
+use protocol::{Event, Image, Node, NodeEntry, PendingNode, Problem, SiteEntry, Vm, problem::exit};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ fn node() -> (FakeNode, tempfile::TempDir) {
     let kernel = file(&folder, "kernel", b"a kernel");
     let initrd = file(&folder, "initrd", &vec![7; 3 << 20]);
     let ran = luc(&format!(
-        "--node {} image add img --kernel {} --initrd {} --cmdline console=ttyS0",
+        "--via {} image add img --kernel {} --initrd {} --cmdline console=ttyS0",
         node.address(),
         kernel.display(),
         initrd.display()
@@ -36,6 +37,12 @@ enum Answers {
     Image,
     Images,
     Node,
+    NodeEntry,
+    NodeEntries,
+    SiteEntries,
+    PendingNode,
+    PendingNodes,
+    Events,
     /// The same bytes in every format.
     Raw,
 }
@@ -57,6 +64,20 @@ const CALLS: &[(&str, &str, Answers)] = &[
     ("image show", "image show img", Answers::Image),
     ("image delete", "image delete doomed --yes", Answers::Images),
     ("node show", "node show", Answers::Node),
+    ("node list", "node list", Answers::NodeEntries),
+    ("node pending", "node pending", Answers::PendingNodes),
+    (
+        "node approve",
+        "node approve ab12-cd34",
+        Answers::PendingNode,
+    ),
+    (
+        "node remove",
+        "node remove doomed --yes",
+        Answers::NodeEntry,
+    ),
+    ("site list", "site list", Answers::SiteEntries),
+    ("events", "events", Answers::Events),
     ("wait vm", "wait vm keep --for running", Answers::Vm),
     ("wait node", "wait node", Answers::Node),
     (
@@ -110,7 +131,8 @@ fn collect_leaves(command: &clap::Command, path: String, leaves: &mut BTreeSet<S
 fn every_command_speaks_every_format() {
     for format in FORMATS {
         let (node, folder) = node();
-        let at = format!("--node {}", node.address());
+        nodes::join(&node);
+        let at = format!("--via {}", node.address());
         let kernel = file(&folder, "other", b"another kernel");
         for vm in ["keep", "doomed"] {
             let made = luc(&format!("{at} vm create {vm} --image img --wait"));
@@ -141,6 +163,12 @@ fn check_format(name: &str, format: &str, answers: Answers, output: &str) {
         Answers::Vm => check_one::<Vm>(name, format, output),
         Answers::Image => check_one::<Image>(name, format, output),
         Answers::Node => check_one::<Node>(name, format, output),
+        Answers::NodeEntry => check_one::<NodeEntry>(name, format, output),
+        Answers::NodeEntries => check_list::<NodeEntry>(name, format, output),
+        Answers::SiteEntries => check_list::<SiteEntry>(name, format, output),
+        Answers::PendingNode => check_one::<PendingNode>(name, format, output),
+        Answers::PendingNodes => check_list::<PendingNode>(name, format, output),
+        Answers::Events => check_list::<Event>(name, format, output),
         Answers::Vms => check_list::<Vm>(name, format, output),
         Answers::Images => check_list::<Image>(name, format, output),
         Answers::Raw => {}
@@ -243,7 +271,7 @@ fn clap_parses(line: &str) -> Result<(), String> {
 #[rustfmt::skip] // keeps the columns
 fn each_exit_code_means_one_thing() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} vm create a --image img --wait"));
     //            arguments                                   exit               what stderr says
     check(&at,   "vm show a",                                 exit::DONE,        "");
@@ -267,9 +295,9 @@ fn each_exit_code_means_one_thing() {
     check(&at,   "vm delete a --dry-run",                     exit::WOULD_CHANGE, "nothing was changed");
     check(&at,   "image delete img --dry-run",                exit::WOULD_CHANGE, "nothing was changed");
     check(&at,   "node poweroff --dry-run",                   exit::WOULD_CHANGE, "ends 1 running VMs");
-    check("",    "vm list",                                   exit::USAGE,       "LUC_NODE");
-    check("--node not/an/address", "vm list",                 exit::USAGE,       "192.0.2.7:8080");
-    check("--node 127.0.0.1:1",    "vm list",                 exit::UNREACHABLE, "No answer from node 127.0.0.1:1");
+    check("",    "vm list",                                   exit::USAGE,       "LUC_VIA");
+    check("--via not/an/address", "vm list",                 exit::USAGE,       "192.0.2.7:8080");
+    check("--via 127.0.0.1:1",    "vm list",                 exit::UNREACHABLE, "No answer from node 127.0.0.1:1");
 
     fn check(at: &str, line: &str, code: u8, told: &str) {
         let ran = luc(&format!("{at} {line}"));
@@ -283,7 +311,7 @@ fn each_exit_code_means_one_thing() {
 fn a_limit_is_exit_code_five() {
     let (node, folder) = node();
     let kernel = file(&folder, "k", b"a kernel");
-    let at = format!("--node {} image add", node.address());
+    let at = format!("--via {} image add", node.address());
     for n in 1..protocol::limits::IMAGES_MAX {
         assert_eq!(
             luc(&format!("{at} i{n} --kernel {} -q", kernel.display())).code,
@@ -297,7 +325,7 @@ fn a_limit_is_exit_code_five() {
 #[test]
 fn an_error_is_also_an_object() {
     let (node, _folder) = node();
-    let line = format!("--node {} vm show nobody -o", node.address());
+    let line = format!("--via {} vm show nobody -o", node.address());
     let json = luc(&format!("{line} json"));
     let problem: Problem = serde_json::from_str(&json.errors).unwrap();
     assert_eq!(problem.code, protocol::Code::NotFound);
@@ -330,7 +358,7 @@ fn an_error_is_also_an_object() {
 #[test]
 fn deleting_shows_first_and_asks_a_person() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} vm create a --image img --wait"));
     let looked = luc(&format!("{at} vm delete a --dry-run"));
     assert!(
@@ -363,7 +391,7 @@ fn deleting_shows_first_and_asks_a_person() {
 #[test]
 fn a_lost_answer_does_nothing_twice() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     node.with_faults(|faults| faults.lost_answers = 1);
     let ran = luc(&format!("{at} vm create a --image img --wait"));
     assert_eq!(ran.code, exit::DONE, "{ran:?}");
@@ -387,7 +415,7 @@ fn a_broken_upload_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = file(&folder, "kernel", &vec![1; 5 << 20]);
     let line = format!(
-        "--node {} image add img --kernel {}",
+        "--via {} image add img --kernel {}",
         node.address(),
         kernel.display()
     );
@@ -411,7 +439,7 @@ fn a_broken_upload_goes_on_where_it_was() {
     let other = file(&folder, "other", &vec![2; 5 << 20]);
     node.with_faults(|faults| faults.lost_pieces = 100);
     let ran = luc(&format!(
-        "--node {} image add x --kernel {}",
+        "--via {} image add x --kernel {}",
         node.address(),
         other.display()
     ));
@@ -423,7 +451,7 @@ fn a_broken_upload_goes_on_where_it_was() {
 fn files_that_can_not_be_sent_are_named() {
     let node = FakeNode::start();
     let folder = tempfile::tempdir().unwrap();
-    let at = format!("--node {} image add x --kernel", node.address());
+    let at = format!("--via {} image add x --kernel", node.address());
     let ran = luc(&format!("{at} /nowhere/vmlinuz"));
     assert_eq!(ran.code, exit::FAILED);
     assert!(
@@ -440,7 +468,7 @@ fn files_that_can_not_be_sent_are_named() {
 #[test]
 fn waits_see_what_comes_and_what_will_not() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     let later = {
         let at = at.clone();
         std::thread::spawn(move || {
@@ -477,7 +505,7 @@ fn waits_see_what_comes_and_what_will_not() {
 #[test]
 fn ids_and_their_starts_point_at_vms() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} vm create a --image img"));
     let vm: Vm = serde_json::from_str(&luc(&format!("{at} vm show a -o json")).output).unwrap();
     for selector in [vm.id.to_string(), vm.id.short()] {
@@ -491,7 +519,7 @@ fn ids_and_their_starts_point_at_vms() {
 #[test]
 fn tables_show_the_columns_asked_for() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} vm create a --image img --wait"));
     let ran = luc(&format!("{at} vm list --columns state,name"));
     assert_eq!(ran.output, "STATE    NAME\nrunning  a\n");
@@ -500,16 +528,14 @@ fn tables_show_the_columns_asked_for() {
     });
     assert_eq!(ran.output, "STATE\n\x1b[32mrunning\x1b[0m\n");
     let ran = luc(&format!("{at} vm list"));
-    assert!(
-        ran.output.lines().nth(1).unwrap().ends_with(" s"),
-        "an age: {ran:?}"
-    );
+    let row = ran.output.lines().nth(1).unwrap();
+    assert!(row.ends_with(" s  now"), "an age, first-hand: {ran:?}");
 }
 
 #[test]
 fn a_terminal_waits_and_shows_progress_and_a_pipe_does_neither() {
     let (node, folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     let person = |streams: &mut cli::Streams| {
         (streams.output_is_terminal, streams.errors_is_terminal) = (true, true);
     };
@@ -523,10 +549,7 @@ fn a_terminal_waits_and_shows_progress_and_a_pipe_does_neither() {
     assert!(!ran.output.contains('%'), "{ran:?}");
     let ran = luc_with(&format!("{at} vm create a --image img"), person);
     assert!(ran.output.contains("running"), "{ran:?}");
-    assert!(
-        ran.errors.contains("waiting: VM `a` is creating"),
-        "{ran:?}"
-    );
+    assert!(ran.errors.contains("waiting: VM `a` is "), "{ran:?}");
     let ran = luc_with(
         &format!("{at} vm create b --image img --no-wait -q"),
         person,
@@ -580,7 +603,7 @@ fn the_monitors_options_are_handed_back() {
 #[test]
 fn what_a_node_says_can_not_steer_the_terminal() {
     let (node, _folder) = node();
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} vm create a --image img --wait"));
     let (stage, reason) = ("boot".to_owned(), "\x1b[2J\x07gone\u{202e}".to_owned());
     node.happens("a", cloud::VmEvent::Failed { stage, reason });

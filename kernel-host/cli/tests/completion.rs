@@ -28,7 +28,7 @@ fn offers(node: &str, words: &[&str]) -> Vec<String> {
     let run = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "plays_luc_for_the_shell", "--nocapture"])
         .env(LINE, line.join("\n"))
-        .env("LUC_NODE", node)
+        .env("LUC_VIA", node)
         .env("LUC_COMPLETE", "bash")
         .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
         .env("_CLAP_IFS", "\n")
@@ -53,7 +53,7 @@ fn names_that_exist_right_now_are_offered() {
     let node = fake::FakeNode::start();
     let folder = tempfile::tempdir().unwrap();
     let kernel = file(&folder, "kernel", b"a kernel");
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} image add img --kernel {}", kernel.display()));
     for vm in ["web-1", "web-2", "db"] {
         luc(&format!("{at} vm create {vm} --image img"));

@@ -15,7 +15,7 @@ fn node() -> (FakeNode, String) {
     let node = FakeNode::start();
     let folder = tempfile::tempdir().unwrap();
     let kernel = file(&folder, "kernel", b"a kernel");
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} image add img --kernel {}", kernel.display()));
     let made = luc(&format!("{at} vm create a --image img --wait"));
     assert_eq!(made.code, exit::DONE, "{made:?}");
@@ -191,6 +191,6 @@ fn a_refused_console_says_why() {
     let ran = luc(&format!("{at} vm console nobody"));
     assert_eq!(ran.code, exit::NOT_FOUND, "{ran:?}");
     drop(node);
-    let ran = luc_with("--node 127.0.0.1:1 vm console a", |_| {});
+    let ran = luc_with("--via 127.0.0.1:1 vm console a", |_| {});
     assert_eq!(ran.code, exit::UNREACHABLE, "{ran:?}");
 }

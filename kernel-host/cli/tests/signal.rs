@@ -14,7 +14,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
     let node = fake::FakeNode::start();
     let folder = tempfile::tempdir().unwrap();
     let kernel = file(&folder, "kernel", b"a kernel");
-    let at = format!("--node {}", node.address());
+    let at = format!("--via {}", node.address());
     luc(&format!("{at} image add img --kernel {}", kernel.display()));
     luc(&format!("{at} vm create a --image img --wait"));
     let mut terminal = Terminal::new();

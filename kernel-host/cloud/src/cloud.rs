@@ -1,6 +1,7 @@
 //! The face of the core: commands, events and time in; answers and outputs out.
 //!
-//! Does:      routes each command to its table and keeps idempotency keys around it.
+//! Does:      routes each command to its table and keeps idempotency keys around it. What the
+//!            cluster is told and tells stands in `told`.
 //! Does not:  decide what a VM does next (`machine`), or do anything outside its tables.
 //! Bounds:    those of `protocol::limits`.
 //! Trusts:    the node for the order of events; nobody for commands.
@@ -13,11 +14,12 @@ use crate::{
     machine::{Fate, Hands, Machine, Recipe},
     machines::{Machines, check_cmdline, listed},
     memory::Budget,
+    publish::Publisher,
     retries::Retries,
 };
 use protocol::{
     Answer, ByteCount, Command, DiskUse, Hasher, Image, Moment, Name, NewVm, NodeId, Page,
-    PageRequest, Request, Selector, StopRequest, Vm, VmId, VmState, limits,
+    PageRequest, Request, Selector, StopRequest, Vm, VmId, VmSpec, VmState, limits,
 };
 use std::collections::VecDeque;
 
@@ -34,21 +36,24 @@ pub struct Config {
 /// The services of one node.
 #[derive(Debug)]
 pub struct Cloud {
-    config: Config,
+    pub(crate) config: Config,
     ids_made: u64,
-    machines: Machines,
-    images: Images,
+    pub(crate) machines: Machines,
+    pub(crate) images: Images,
     blobs: Blobs,
-    budget: Budget,
+    pub(crate) budget: Budget,
     retries: Retries,
-    counters: Counters,
-    outputs: VecDeque<Output>,
+    pub(crate) publisher: Publisher,
+    /// Processors, load in thousandths, and whether VMs can run.
+    pub(crate) machine: (u32, u32, bool),
+    pub(crate) counters: Counters,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 /// Splits `$cloud` into the hands and the tables beside them.
 macro_rules! hands {
     ($cloud:ident, $now:expr) => {
-        Hands {
+        $crate::machine::Hands {
             now: $now,
             outputs: &mut $cloud.outputs,
             budget: &mut $cloud.budget,
@@ -56,6 +61,7 @@ macro_rules! hands {
         }
     };
 }
+pub(crate) use hands;
 
 impl Cloud {
     pub fn new(config: Config) -> Self {
@@ -67,6 +73,8 @@ impl Cloud {
             images: Images::default(),
             blobs: Blobs::default(),
             retries: Retries::default(),
+            publisher: Publisher::default(),
+            machine: (0, 0, false),
             counters: Counters::default(),
             outputs: VecDeque::new(),
         }
@@ -76,6 +84,7 @@ impl Cloud {
     /// outputs, and only then tell the answer: what it promises is true by then.
     pub fn handle(&mut self, now: Moment, request: Request) -> Result<Answer, Refusal> {
         let result = self.handle_once(now, request);
+        self.tell(now);
         self.counters.refusals += u64::from(result.is_err());
         result
     }
@@ -88,13 +97,20 @@ impl Cloud {
                 Some(machine) => {
                     if machine.handle_event(run, what, &mut hands) == Fate::Gone {
                         self.machines.remove(vm);
+                        self.publisher.images_changed();
                     }
                 }
                 None => self.counters.stale_events += 1,
             },
             Event::BlobFailed { digest } => self.blobs.failed(digest, &mut hands),
             Event::Capacity(capacity) => self.budget.set_capacity(capacity),
+            Event::Machine {
+                cpus,
+                load_permille,
+                kvm,
+            } => self.machine = (cpus, load_permille, kvm),
         }
+        self.tell(now);
     }
 
     /// Time passed. Early or repeated calls are harmless.
@@ -105,11 +121,24 @@ impl Cloud {
         }
         self.blobs.expire(&mut hands);
         self.retries.expire(now.uptime_ms);
+        self.tell(now);
     }
 
     /// The next thing to do. Call until `None` after each of the above.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front()?;
+        let publication = match &output {
+            Output::VmChanged { vm, .. } => {
+                let vm = self.machines.with_id(*vm);
+                vm.and_then(|machine| self.publisher.vm(&machine.vm))
+            }
+            Output::ForgetVm { vm, .. } => self.publisher.end(*vm),
+            _ => None,
+        };
+        if let Some(publication) = publication {
+            self.outputs.push_front(Output::Publish(publication));
+        }
+        Some(output)
     }
 
     /// When `handle_timeout` is due (uptime). `None`: only an input can wake us.
@@ -119,6 +148,7 @@ impl Cloud {
             machines,
             self.blobs.next_timeout(),
             self.retries.next_timeout(),
+            self.publisher.next_timeout(&self.capacity()),
         ]
         .into_iter()
         .flatten()
@@ -169,9 +199,7 @@ impl Cloud {
             Command::ListVms(page) => Ok(Answer::Vms(self.machines.page(&page))),
             Command::ShowVm(vm) => Ok(Answer::Vm(self.vm(&vm)?.clone())),
             Command::CreateVm(new) => self.create_vm(now, new).map(Answer::VmCreated),
-            Command::StartVm(vm) => self
-                .with_vm(now, &vm, |machine, hands| machine.start(hands))
-                .map(Answer::VmAccepted),
+            Command::StartVm(vm) => self.start_vm(now, &vm).map(Answer::VmAccepted),
             Command::StopVm(vm, how) => {
                 check_stop(&how)?;
                 self.with_vm(now, &vm, |machine, hands| machine.stop(how, hands))
@@ -187,6 +215,7 @@ impl Cloud {
             }
             Command::CreateImage(new) => {
                 let hands = hands!(self, now);
+                self.publisher.images_changed();
                 self.images
                     .create(new, &mut self.blobs, &hands)
                     .map(Answer::ImageCreated)
@@ -225,9 +254,9 @@ impl Cloud {
 
     fn create_vm(&mut self, now: Moment, new: NewVm) -> Result<Vm, Refusal> {
         self.machines.check_new(&new)?;
-        let (recipe, disk_bytes) = recipe(self.images.find(&new.image)?, &new)?;
-        let id = self.new_id();
         let (name, spec) = new.spec();
+        let (recipe, disk_bytes) = recipe(self.images.find(&spec.image)?, &spec)?;
+        let id = self.new_id();
         let vm = Vm {
             id,
             name,
@@ -240,12 +269,35 @@ impl Cloud {
             starts: 0,
             resets: 0,
             timeline: Vec::new(),
+            label: None,
+            place: None,
         };
         let machine = Machine::create(vm, recipe, disk_bytes, &mut hands!(self, now))?;
         let vm = machine.vm.clone();
         self.machines.insert(machine);
         self.counters.vms_created += 1;
+        self.publisher.images_changed();
         Ok(vm)
+    }
+
+    /// A VM from before the node's last start looks for its image again.
+    fn start_vm(&mut self, now: Moment, selector: &Selector) -> Result<Vm, Refusal> {
+        let machine = self.machines.find_mut(selector)?;
+        if machine.needs_recipe() {
+            let spec = &machine.vm.spec;
+            let image = self
+                .images
+                .find(&spec.image)
+                .map_err(|_| Refusal::ImageGone {
+                    vm: machine.vm.name.clone(),
+                    image: spec.image.clone(),
+                })?;
+            let (recipe, disk_bytes) = recipe(image, spec)?;
+            machine.start_anew(recipe, disk_bytes, &mut hands!(self, now))?;
+        } else {
+            machine.start(&mut hands!(self, now))?;
+        }
+        Ok(machine.vm.clone())
     }
 
     fn delete_vm(&mut self, now: Moment, selector: &Selector) -> Result<Vm, Refusal> {
@@ -255,11 +307,12 @@ impl Cloud {
         if fate == Fate::Gone {
             vm.state = VmState::Deleting;
             self.machines.remove(vm.id);
+            self.publisher.images_changed();
         }
         Ok(vm)
     }
 
-    fn image_shown(&self, image: &Image) -> Image {
+    pub(crate) fn image_shown(&self, image: &Image) -> Image {
         let vms = self.machines.users_of(&image.name).count();
         Image {
             vms: u32::try_from(vms).unwrap_or(u32::MAX),
@@ -284,6 +337,7 @@ impl Cloud {
                 users,
             });
         }
+        self.publisher.images_changed();
         self.images
             .remove(name, &mut self.blobs, &mut hands!(self, now));
         Ok(image)
@@ -315,7 +369,7 @@ impl Cloud {
 }
 
 /// What a new VM boots from, and what its own disk costs.
-fn recipe(image: &Image, new: &NewVm) -> Result<(Recipe, ByteCount), Refusal> {
+fn recipe(image: &Image, new: &VmSpec) -> Result<(Recipe, ByteCount), Refusal> {
     let cmdline = match (image.cmdline.trim(), new.cmdline.trim()) {
         (ours, "") => ours.to_owned(),
         ("", theirs) => theirs.to_owned(),

@@ -19,11 +19,19 @@ pub struct Counters {
     pub blobs_completed: u64,
     pub blobs_mismatched: u64,
     pub blobs_expired: u64,
+    /// VMs from before the node's last start.
+    pub vms_restored: u64,
+    /// Such VMs beyond `VMS_MAX`: not taken in, and left to the others' lists.
+    pub restores_refused: u64,
+    /// VMs given up because another node owns them.
+    pub vms_fenced: u64,
+    /// Records whose body could not be read.
+    pub bad_records: u64,
 }
 
 impl Counters {
     /// Name and value of each, for `GET /v1/node`.
-    pub fn list(&self) -> [(&'static str, u64); 12] {
+    pub fn list(&self) -> [(&'static str, u64); 16] {
         [
             ("vms_created", self.vms_created),
             ("vms_failed", self.vms_failed),
@@ -37,6 +45,10 @@ impl Counters {
             ("blobs_completed", self.blobs_completed),
             ("blobs_mismatched", self.blobs_mismatched),
             ("blobs_expired", self.blobs_expired),
+            ("vms_restored", self.vms_restored),
+            ("restores_refused", self.restores_refused),
+            ("vms_fenced", self.vms_fenced),
+            ("bad_records", self.bad_records),
         ]
     }
 }

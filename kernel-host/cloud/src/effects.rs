@@ -3,6 +3,7 @@
 //! Does:      names each output and event, and says what the node owes for it.
 //! Start at:  `Output`.
 
+use crate::Publication;
 use protocol::{ByteCount, Digest, Name, VmId, VmState};
 
 /// What the node has to do, in this order. None of them is for a VM after its `ForgetVm`.
@@ -38,6 +39,8 @@ pub enum Output {
     SealBlob { digest: Digest },
     /// Give the room back.
     DropBlob { digest: Digest },
+    /// Tell the cluster. Asked for only after `Cloud::start_publishing`.
+    Publish(Publication),
 }
 
 /// Everything a monitor process needs.
@@ -78,6 +81,12 @@ pub enum Event {
     },
     /// The node may use this much memory for guests and images from now on.
     Capacity(ByteCount),
+    /// What the machine itself is like by now.
+    Machine {
+        cpus: u32,
+        load_permille: u32,
+        kvm: bool,
+    },
 }
 
 /// What happened to one monitor process.

@@ -59,11 +59,16 @@ impl Images {
             size,
             created_at,
             vms: 0,
+            places: Vec::new(),
         };
         image.size = image.parts().map(|part| part.size).sum();
         image.parts().for_each(|part| blobs.hold(part.digest));
         self.known.insert(image.name.clone(), image.clone());
         Ok(image)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Image> {
+        self.known.values()
     }
 
     pub fn find(&self, name: &Name) -> Result<&Image, Refusal> {

@@ -49,7 +49,8 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub vm: Vm,
-    recipe: Recipe,
+    /// `None`: it comes from before the node's last start, and its image has to be found again.
+    recipe: Option<Recipe>,
     process: Option<Process>,
     /// No process now, but one at this time: its guest was reset.
     respawn_at_ms: Option<u64>,
@@ -73,7 +74,7 @@ impl Machine {
         let (process, respawn_at_ms) = (None, None);
         let mut made = Self {
             vm,
-            recipe,
+            recipe: Some(recipe),
             process,
             respawn_at_ms,
             running_bytes,
@@ -81,6 +82,39 @@ impl Machine {
         };
         made.spawn(hands);
         Ok(made)
+    }
+
+    /// A VM from before the node's last start: no process, nothing held.
+    pub fn restored(vm: Vm) -> Self {
+        Self {
+            vm,
+            recipe: None,
+            process: None,
+            respawn_at_ms: None,
+            running_bytes: ByteCount::ZERO,
+            disk_bytes: ByteCount::ZERO,
+        }
+    }
+
+    pub fn needs_recipe(&self) -> bool {
+        self.recipe.is_none()
+    }
+
+    /// Starts a restored VM from its image, found again. On refusal nothing is held.
+    pub fn start_anew(
+        &mut self,
+        recipe: Recipe,
+        disk_bytes: ByteCount,
+        hands: &mut Hands<'_>,
+    ) -> Result<(), Refusal> {
+        hands
+            .budget
+            .reserve(disk_bytes, &format!("VM `{}`", self.vm.name))?;
+        (self.disk_bytes, self.recipe) = (disk_bytes, Some(recipe));
+        self.start(hands).inspect_err(|_| {
+            hands.budget.release(std::mem::take(&mut self.disk_bytes));
+            self.recipe = None;
+        })
     }
 
     /// Memory it holds now.
@@ -98,7 +132,7 @@ impl Machine {
     pub fn start(&mut self, hands: &mut Hands<'_>) -> Result<(), Refusal> {
         match self.vm.state {
             VmState::Creating | VmState::Starting | VmState::Running => Ok(()),
-            VmState::Stopping | VmState::Deleting => {
+            VmState::Stopping | VmState::Deleting | VmState::Lost => {
                 Err(self.wrong_state("only a stopped or failed VM can be started"))
             }
             VmState::Stopped | VmState::Failed => {
@@ -116,7 +150,9 @@ impl Machine {
     pub fn stop(&mut self, how: StopRequest, hands: &mut Hands<'_>) -> Result<(), Refusal> {
         match self.vm.state {
             VmState::Stopped | VmState::Failed => Ok(()),
-            VmState::Deleting => Err(self.wrong_state("it can't be stopped any more")),
+            VmState::Deleting | VmState::Lost => {
+                Err(self.wrong_state("it can't be stopped any more"))
+            }
             VmState::Creating | VmState::Starting => {
                 self.end(
                     Ending::Stopped(Some("stopped before its guest ran".to_owned())),
@@ -262,6 +298,12 @@ impl Machine {
 
     fn spawn(&mut self, hands: &mut Hands<'_>) {
         debug_assert!(self.process.is_none(), "one process at a time");
+        let Some(recipe) = &self.recipe else {
+            debug_assert!(false, "started without a recipe");
+            return;
+        };
+        let (kernel, initrd, disk) = (recipe.kernel, recipe.initrd, recipe.disk);
+        let cmdline = recipe.cmdline.clone();
         let state = if self.vm.starts == 0 {
             VmState::Creating
         } else {
@@ -280,10 +322,10 @@ impl Machine {
             name: self.vm.name.clone(),
             vcpus: self.vm.spec.vcpus,
             memory: self.vm.spec.memory,
-            cmdline: self.recipe.cmdline.clone(),
-            kernel: self.recipe.kernel,
-            initrd: self.recipe.initrd,
-            disk: self.recipe.disk,
+            cmdline,
+            kernel,
+            initrd,
+            disk,
         }));
     }
 

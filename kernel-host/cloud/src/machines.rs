@@ -8,12 +8,16 @@
 
 use crate::{Refusal, machine::Machine};
 use protocol::{Name, NewVm, Page, PageRequest, Selector, Vm, VmId, limits, nearest};
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Machines {
     by_id: BTreeMap<VmId, Machine>,
-    by_name: BTreeMap<Name, VmId>,
+    /// Names repeat only after a power cut: a VM that comes back may find its name taken.
+    by_name: BTreeSet<(Name, VmId)>,
 }
 
 impl Machines {
@@ -46,29 +50,35 @@ impl Machines {
     }
 
     fn find_id(&self, selector: &Selector) -> Result<VmId, Refusal> {
-        if let Some(id) = self.by_name.get(selector.name()) {
-            return Ok(*id);
+        let mut fitting: Vec<VmId> = self.named(selector.name()).collect();
+        if let (true, Some(start)) = (fitting.is_empty(), selector.id_start(VmId::PREFIX)) {
+            let ids = self.by_id.keys().copied();
+            fitting = ids.filter(|id| id.to_string().starts_with(start)).collect();
         }
-        let Some(start) = selector.id_start(VmId::PREFIX) else {
-            return Err(self.not_found(selector));
-        };
-        let fitting: Vec<&Machine> = self
-            .all()
-            .filter(|machine| machine.vm.id.to_string().starts_with(start))
-            .collect();
         match fitting.as_slice() {
             [] => Err(self.not_found(selector)),
-            [one] => Ok(one.vm.id),
+            [one] => Ok(*one),
             several => Err(Refusal::Ambiguous {
                 what: selector.to_string(),
+                kind: "VMs",
                 count: several.len(),
-                fitting: listed(several.iter().map(|machine| &machine.vm.name)),
+                fitting: listed(
+                    several
+                        .iter()
+                        .filter_map(|id| Some(&self.by_id.get(id)?.vm.name)),
+                ),
             }),
         }
     }
 
+    fn named<'a>(&'a self, name: &Name) -> impl Iterator<Item = VmId> + use<'a> {
+        let first = (name.clone(), VmId::from_bytes([0; 16]));
+        let last = (name.clone(), VmId::from_bytes([255; 16]));
+        self.by_name.range(first..=last).map(|(_, id)| *id)
+    }
+
     fn not_found(&self, selector: &Selector) -> Refusal {
-        let names = self.by_name.keys().map(Name::as_str);
+        let names = self.by_name.iter().map(|(name, _)| name.as_str());
         let nearest = nearest(selector.as_str(), names).map(str::to_owned);
         Refusal::NotFound {
             kind: "VM",
@@ -80,7 +90,7 @@ impl Machines {
     /// Everything about a new VM that does not need memory.
     pub fn check_new(&self, new: &NewVm) -> Result<(), Refusal> {
         check_size(new)?;
-        if self.by_name.contains_key(&new.name) {
+        if self.named(&new.name).next().is_some() {
             return Err(Refusal::NameTaken {
                 kind: "VM",
                 name: new.name.clone(),
@@ -96,24 +106,24 @@ impl Machines {
     }
 
     pub fn insert(&mut self, machine: Machine) {
-        self.by_name.insert(machine.vm.name.clone(), machine.vm.id);
+        self.by_name
+            .insert((machine.vm.name.clone(), machine.vm.id));
         self.by_id.insert(machine.vm.id, machine);
     }
 
     pub fn remove(&mut self, id: VmId) -> Option<Machine> {
         let machine = self.by_id.remove(&id)?;
-        self.by_name.remove(&machine.vm.name);
+        self.by_name.remove(&(machine.vm.name.clone(), id));
         Some(machine)
     }
 
     pub fn page(&self, request: &PageRequest) -> Page<Vm> {
-        let after = request
-            .after
-            .as_ref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
+        let after = request.after.as_ref().map_or(Bound::Unbounded, |after| {
+            Bound::Excluded((after.clone(), VmId::from_bytes([255; 16])))
+        });
         let vms = self
             .by_name
-            .range::<Name, _>((after, Bound::Unbounded))
+            .range((after, Bound::Unbounded))
             .filter_map(|(_, id)| self.by_id.get(id))
             .map(|machine| machine.vm.clone());
         Page::cut(vms, request.limit, |vm| vm.name.to_string())

@@ -17,9 +17,10 @@ pub enum Refusal {
         what: String,
         nearest: Option<String>,
     },
-    #[error("`{what}` fits {count} VMs: {fitting}")]
+    #[error("`{what}` fits {count} {kind}: {fitting}")]
     Ambiguous {
         what: String,
+        kind: &'static str,
         count: usize,
         fitting: String,
     },
@@ -70,6 +71,22 @@ pub enum Refusal {
         free: ByteCount,
         capacity: ByteCount,
     },
+    #[error("VM `{vm}` boots from image `{image}`, which is not on this node any more")]
+    ImageGone { vm: Name, image: Name },
+    #[error(
+        "Image `{image}` is on no node of {} that answers; it is on {holders}",
+        site.as_ref().map_or("this cluster".to_owned(), |site| format!("site `{site}`"))
+    )]
+    ImageElsewhere {
+        image: Name,
+        site: Option<Name>,
+        holders: String,
+    },
+    #[error(
+        "Node `{node}`{} does not answer",
+        what.as_ref().map_or(String::new(), |what| format!(", which has {what},"))
+    )]
+    HostSilent { node: String, what: Option<String> },
     #[error("{what}: {why}")]
     BadValue {
         what: &'static str,
@@ -81,13 +98,14 @@ pub enum Refusal {
 impl Refusal {
     pub fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::ImageElsewhere { .. } => Code::NotFound,
+            Self::HostSilent { .. } => Code::HostSilent,
             Self::Ambiguous { .. } => Code::Ambiguous,
             Self::NameTaken { .. } => Code::NameTaken,
             Self::WrongState { .. } => Code::WrongState,
             Self::InUse { .. } => Code::InUse,
             Self::KeyReused { .. } => Code::KeyReused,
-            Self::BlobMissing { .. } => Code::BlobMissing,
+            Self::BlobMissing { .. } | Self::ImageGone { .. } => Code::BlobMissing,
             Self::WrongOffset { .. } | Self::OtherSize { .. } => Code::WrongOffset,
             Self::DigestMismatch { .. } => Code::DigestMismatch,
             Self::LimitReached { .. } => Code::LimitReached,
@@ -108,7 +126,21 @@ impl Refusal {
             }
             Self::NotFound { kind: "blob", .. } => "Send it: luc image add".to_owned(),
             Self::NotFound { kind, .. } => format!("See what is there: luc {} list", noun(kind)),
-            Self::Ambiguous { .. } => "Give the whole name, or more of the id".to_owned(),
+            Self::Ambiguous { .. } => {
+                "Give the whole name, one of these, or more of the id".to_owned()
+            }
+            Self::ImageGone { image, .. } => {
+                format!("Send it again: luc image add {image} --kernel FILE; then start the VM")
+            }
+            Self::ImageElsewhere { image, .. } => {
+                format!(
+                    "Add it there (luc image add {image} --site ...), or name one of those nodes"
+                )
+            }
+            Self::HostSilent { .. } => {
+                "Look at it: luc node list. A cut heals by itself; power must be restored"
+                    .to_owned()
+            }
             Self::NameTaken { kind, name } => format!(
                 "Take another name, or delete it first: luc {} delete {name}",
                 noun(kind)
@@ -145,6 +177,9 @@ impl Refusal {
                 Some("The bytes received under this digest were dropped; nothing else changed.")
             }
             Self::WrongOffset { .. } => Some("What arrived before is kept."),
+            Self::HostSilent { .. } => {
+                Some("Whatever runs on the node goes on running, if the node does.")
+            }
             _ => None,
         }
     }
@@ -152,10 +187,11 @@ impl Refusal {
 
 /// The command-line noun of a kind of thing.
 fn noun(kind: &str) -> &'static str {
-    if kind.starts_with("image") || kind.starts_with("blob") {
-        "image"
-    } else {
-        "vm"
+    match kind {
+        "node" => "node",
+        "site" => "site",
+        _ if kind.starts_with("image") || kind.starts_with("blob") => "image",
+        _ => "vm",
     }
 }
 
@@ -163,6 +199,7 @@ fn wrong_state_advice(name: &Name, state: VmState) -> String {
     match state {
         VmState::Stopped | VmState::Failed => format!("Start it first: luc vm start {name}"),
         VmState::Running => format!("Stop it first: luc vm stop {name}"),
+        VmState::Lost => format!("It can only be deleted: luc vm delete {name}"),
         VmState::Deleting => "It will be gone in a moment; then create it anew".to_owned(),
         VmState::Stopping => {
             format!("Wait until it stopped: luc wait vm {name} --for stopped")

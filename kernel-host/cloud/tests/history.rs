@@ -194,6 +194,7 @@ impl World {
                     self.forgotten.insert(vm);
                 }
                 Output::SealBlob { digest } => assert!(self.blobs.insert(digest)),
+                Output::Publish(_) => panic!("nobody is there to be told"),
                 Output::DropBlob { digest } => {
                     self.blobs.remove(&digest);
                 }

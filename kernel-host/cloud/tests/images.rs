@@ -222,6 +222,7 @@ fn lists_are_sorted_and_paged() {
     let mut page = PageRequest {
         limit: 3,
         after: None,
+        after_id: None,
     };
     let Answer::Vms(first) = world.ask(Command::ListVms(page.clone())).unwrap() else {
         panic!()

@@ -11,9 +11,11 @@ use crate::desk::{Desk, Sight};
 use crate::joiner::{JoinOutput, JoinState, Joiner};
 use crate::publication::{Publication, Word};
 use crate::request::Applicant;
+use crate::revocation::Revocation;
 use crate::ring::{Keys, News, SharedKeys, Standing, Verdict};
 use crate::secret::{SecretKey, Seed, node_id};
 use netcore::dice::Dice;
+use overlay::Keyring;
 use protocol::peer::admission::{AdmissionMessage, ApprovalCode, Refusal};
 use protocol::peer::{PublicKey, Record, RecordKind, SessionKey};
 use protocol::{Moment, NodeId};
@@ -279,6 +281,15 @@ impl Membership {
             self.publish(word.publication());
         }
         verdict
+    }
+
+    /// The word by which our site takes a node of its own out for ever; `tell` makes it count.
+    /// `None`: the node is none of our site, or we hold no charter's secret.
+    pub fn revocation_of(&self, now: Moment, node: NodeId, reason: &str) -> Option<Revocation> {
+        let keys = self.keys.borrow();
+        let is_ours = self.keys.site_of(node) == Some(keys.site());
+        keys.revocation_of(now, node, reason)
+            .filter(|_| is_ours && self.is_member())
     }
 
     /// Time passed, or `SharedKeys` learned something. Early or repeated calls are harmless.

@@ -3,7 +3,7 @@
 //! Does:      an image names a kernel, perhaps an initrd and a disk, each by content.
 //! Start at:  `Image`.
 
-use crate::{ByteCount, Digest, Name, Timestamp};
+use crate::{ByteCount, Digest, Name, Place, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A request to name blobs that are already on the node.
@@ -43,6 +43,9 @@ pub struct Image {
     pub created_at: Timestamp,
     /// How many VMs were made from it and still exist.
     pub vms: u32,
+    /// The nodes that have it, and how fresh that knowledge is.
+    #[serde(default)]
+    pub places: Vec<Place>,
 }
 
 impl Image {

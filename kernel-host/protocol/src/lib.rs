@@ -20,6 +20,7 @@ pub mod nearest;
 pub mod node;
 pub mod page;
 pub mod peer;
+pub mod place;
 pub mod problem;
 pub mod request;
 mod text;
@@ -37,6 +38,9 @@ pub use node::{
     BootStage, KvmStatus, Node, NodeAddress, NodeMemory, NodeState, PowerReply, ProcessUse,
 };
 pub use page::{Page, PageRequest};
+pub use place::{
+    Approve, Capacity, Event, EventPage, NodeEntry, PendingNode, Place, SiteEntry, Standing, Wish,
+};
 pub use problem::{Code, Problem};
 pub use request::{Answer, BadRetryKey, Command, Request, RetryKey, StopRequest};
 pub use times::{BadTimestamp, Moment, Timestamp};

@@ -32,6 +32,18 @@ pub const TARGET_BYTES_MAX: usize = 2048;
 /// Characters of a name: a DNS label.
 pub const NAME_CHARS_MAX: usize = 63;
 
+/// Characters of a node's name, as it stands in its certificate and in lists.
+pub const NODE_NAME_CHARS_MAX: usize = 64;
+
+/// Events a node keeps for `luc events`. Older ones are forgotten, and readers told how many.
+pub const EVENTS_MAX: usize = 1024;
+
+/// Longest wait of one request for the next event.
+pub const EVENTS_WAIT_MS_MAX: u64 = 25_000;
+
+/// Characters of an approval code.
+pub const CODE_CHARS_MAX: usize = 32;
+
 /// Characters of all kernel arguments together: what x86 kernels read (2048 with the final zero).
 pub const CMDLINE_CHARS_MAX: usize = 2047;
 

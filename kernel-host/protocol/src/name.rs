@@ -3,6 +3,7 @@
 //! Does:      checks names as DNS labels, so that each may become a host name later.
 //! Does not:  look anything up.
 //! Bounds:    `limits::NAME_CHARS_MAX`.
+//! Trusts:    nobody.
 //! Start at:  `Name`.
 
 use crate::{limits, text::serde_as_text};
@@ -68,19 +69,29 @@ impl FromStr for Name {
 
 serde_as_text!(Name, Selector);
 
-/// What a person types to point at a thing: its name, its id, or the start of its id.
+/// What a person types to point at a thing: its name, its id, the start of its id, or
+/// `name~place` where equal names live in several sites or on several nodes.
 /// An exact name wins; a start that fits several ids is refused with the list, never guessed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Selector(Name);
+pub struct Selector {
+    text: String,
+    name: Name,
+    place: Option<Name>,
+}
 
 impl Selector {
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.text
     }
 
     /// The name to look for.
     pub fn name(&self) -> &Name {
-        &self.0
+        &self.name
+    }
+
+    /// The site or node behind the `~`.
+    pub fn place(&self) -> Option<&Name> {
+        self.place.as_ref()
     }
 
     /// The text that an id has to start with, if this can be the start of one.
@@ -94,20 +105,42 @@ impl Selector {
 
 impl From<Name> for Selector {
     fn from(name: Name) -> Self {
-        Self(name)
+        Self {
+            text: name.to_string(),
+            name,
+            place: None,
+        }
     }
 }
 
 impl From<crate::VmId> for Selector {
     fn from(id: crate::VmId) -> Self {
         // An id is 35 characters of the alphabet of names.
-        Self(Name(id.to_string()))
+        Name(id.to_string()).into()
+    }
+}
+
+impl From<crate::NodeId> for Selector {
+    fn from(id: crate::NodeId) -> Self {
+        Name(id.to_string()).into()
+    }
+}
+
+impl From<crate::NodeId> for Name {
+    fn from(id: crate::NodeId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl From<crate::VmId> for Name {
+    fn from(id: crate::VmId) -> Self {
+        Self(id.to_string())
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.pad(&self.text)
     }
 }
 
@@ -115,6 +148,14 @@ impl FromStr for Selector {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        text.parse().map(Self)
+        let (name, place) = match text.split_once('~') {
+            Some((name, place)) => (name.parse()?, Some(place.parse()?)),
+            None => (text.parse()?, None),
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            name,
+            place,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Long lists, page by page.
 //!
 //! Does:      names the page asked for and the page given; lists are sorted by name.
-//! Bounds:    `limits::PAGE_ITEMS_MAX`.
+//! Bounds:    `limits::PAGE_ITEMS_MAX`; `next` is a name, or `name~id` where names repeat.
 //! Start at:  `Page`.
 
 use crate::{Name, limits};
@@ -14,6 +14,8 @@ pub struct PageRequest {
     pub limit: u32,
     /// The last name of the page before; names after it follow.
     pub after: Option<Name>,
+    /// Of several things with that name, the last one of the page before.
+    pub after_id: Option<Name>,
 }
 
 impl Default for PageRequest {
@@ -21,6 +23,7 @@ impl Default for PageRequest {
         Self {
             limit: limits::PAGE_ITEMS_DEFAULT,
             after: None,
+            after_id: None,
         }
     }
 }
@@ -31,6 +34,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The `after` of the next page, if there is one.
     pub next: Option<String>,
+    /// What may be missing or old, in words: nodes and sites that don't answer.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl<T> Page<T> {
@@ -41,6 +47,10 @@ impl<T> Page<T> {
         let more = items.len() > limit;
         items.truncate(limit);
         let next = if more { items.last().map(name) } else { None };
-        Self { items, next }
+        Self {
+            items,
+            next,
+            notes: Vec::new(),
+        }
     }
 }

@@ -89,6 +89,8 @@ mod codes {
         Busy           "busy"             503 FAILED      "Too busy to take this now";
         GoingDown      "going_down"       503 UNREACHABLE "The node is going down";
         Internal       "internal"         500 FAILED      "The node made a mistake";
+        NoCluster      "no_cluster"       409 REFUSED     "The node belongs to no cluster";
+        HostSilent     "host_silent"      502 UNREACHABLE "The node that has it does not answer";
         // The rest never comes from a node; `luc` itself tells it.
         NotReached     "not_reached"      409 FAILED      "It came out otherwise";
         TimedOut       "timed_out"        504 TIMEOUT     "It took too long";

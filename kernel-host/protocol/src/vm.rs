@@ -6,7 +6,7 @@
 //! Trusts:    a received object for nothing but its shape.
 //! Start at:  `Vm`.
 
-use crate::{ByteCount, Name, NodeId, Timestamp, VmId, limits};
+use crate::{ByteCount, Name, NodeId, Place, Timestamp, VmId, limits};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -28,10 +28,12 @@ pub enum VmState {
     Failed,
     /// Asked to vanish; gone as soon as its process is.
     Deleting,
+    /// Its host is gone for good, and the VM with it; listed until it is deleted.
+    Lost,
 }
 
 impl VmState {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Creating,
         Self::Starting,
         Self::Running,
@@ -39,6 +41,7 @@ impl VmState {
         Self::Stopped,
         Self::Failed,
         Self::Deleting,
+        Self::Lost,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -50,12 +53,16 @@ impl VmState {
             Self::Stopped => "stopped",
             Self::Failed => "failed",
             Self::Deleting => "deleting",
+            Self::Lost => "lost",
         }
     }
 
     /// Whether the state stays as it is until somebody does something.
     pub const fn is_settled(self) -> bool {
-        matches!(self, Self::Running | Self::Stopped | Self::Failed)
+        matches!(
+            self,
+            Self::Running | Self::Stopped | Self::Failed | Self::Lost
+        )
     }
 }
 
@@ -223,6 +230,12 @@ pub struct Vm {
     pub starts: u32,
     /// How often its guest was reset since it was made, by itself or by request.
     pub resets: u32,
-    /// The steps of the newest start.
+    /// The steps of the newest start; only its host knows them.
     pub timeline: Vec<VmStage>,
+    /// How to point at it: its name, or `name~site` while another VM has the same name.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Its host, and how fresh all this is.
+    #[serde(default)]
+    pub place: Option<Place>,
 }

@@ -57,6 +57,25 @@ pub fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
+/// How busy the processors were in the last minute, in thousandths of all of them; 0 if Linux
+/// does not say.
+#[must_use]
+pub fn load_permille(processors: u32) -> u32 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load_in(&text).unwrap_or(0) / processors.max(1)
+}
+
+/// `0.25 0.10 0.05 ...`: waiting and running tasks of the last minute, in thousandths.
+fn load_in(text: &str) -> Option<u32> {
+    let (whole, parts) = text.split_whitespace().next()?.split_once('.')?;
+    let (whole, parts): (u32, u32) = (whole.parse().ok()?, parts.parse().ok()?);
+    Some(
+        whole
+            .saturating_mul(1000)
+            .saturating_add(parts.saturating_mul(10)),
+    )
+}
+
 /// The line `Name:   123 kB`, in bytes; 0 where there is none.
 fn kilobytes(text: &str, name: &str) -> u64 {
     text.lines()
@@ -76,6 +95,18 @@ mod tests {
         assert!(own.resident_bytes > 0 && own.descriptors >= 3, "{own:?}");
         let machine = memory().unwrap();
         assert!(machine.total_bytes > machine.available_bytes, "{machine:?}");
+    }
+
+    #[test]
+    fn loads_are_thousandths() {
+        for (text, load) in [
+            ("0.25 0.10 0.05 1/80 999\n", Some(250)),
+            ("12.00 1 1", Some(12_000)),
+            ("busy", None),
+            ("", None),
+        ] {
+            assert_eq!(load_in(text), load, "{text:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("identity/saved",         identity::fuzz::fuzz_saved),
     ("identity/statement",     identity::fuzz::fuzz_statement),
     ("identity/text",          identity::fuzz::fuzz_text),
+    ("cloud/body",             cloud::fuzz::fuzz_body),
     ("image-builder/allow",    image_builder::fuzz::fuzz_allow),
     ("image-builder/binary",   image_builder::fuzz::fuzz_binary),
     ("image-builder/deb",      image_builder::fuzz::fuzz_deb),

@@ -1,29 +1,31 @@
 //! `luc image ...`.
 //!
+//! Does:      adds an image to the nodes that are meant, lists, shows and deletes.
+//! Does not:  copy between nodes: each is sent the files, unless it has them.
+//! Bounds:    one node at a time.
+//! Trusts:    the cluster for which nodes a site has.
 //! Start at:  `run`.
 
 use super::Session;
 use crate::{
     Done,
-    arguments::{ImageAdd, ImageDelete, ImageVerb},
+    arguments::{ImageAdd, ImageDelete, ImageVerb, Nodes},
+    client::Client,
     confirm::{Decision, confirm},
     render::{Layout, check_columns},
     upload::upload,
 };
-use protocol::{Code, Image, NewImage, Problem};
+use protocol::{Code, Image, NewImage, Problem, Selector, Wish};
 
 pub(super) fn run(verb: &ImageVerb, session: &mut Session<'_>) -> Done {
     check_columns::<Image>(session.common)?;
     match verb {
         ImageVerb::Add(add) => make(add, session),
-        ImageVerb::List => {
-            let images = session.client.list_images()?;
-            if images.is_empty() && session.streams.output_is_terminal && !session.common.quiet {
-                session
-                    .streams
-                    .tell("No images yet. Add one: luc image add NAME --kernel FILE");
-            }
-            session.list(&images)
+        ImageVerb::List(at) => {
+            let images = session.client.aimed_at(super::vm::wish(at)).list_images()?;
+            let word = "No images yet. Add one: luc image add NAME --kernel FILE";
+            session.if_empty(images.items.is_empty(), word);
+            session.page(&images)
         }
         ImageVerb::Show(one) => {
             let image = session.client.show_image(&one.image)?;
@@ -33,8 +35,45 @@ pub(super) fn run(verb: &ImageVerb, session: &mut Session<'_>) -> Done {
     }
 }
 
+/// The nodes that are meant: `None` is the one that is asked.
+fn targets(on: &Nodes, session: &mut Session<'_>) -> Result<Vec<Option<Selector>>, Problem> {
+    let Some(site) = &on.site else {
+        let named = on.nodes.iter().cloned().map(Some);
+        return Ok(match on.nodes.is_empty() {
+            true => vec![None],
+            false => named.collect(),
+        });
+    };
+    let nodes = session.client.list_nodes(Some(site))?;
+    session.note(&nodes.notes);
+    let alive = nodes.items.iter().filter(|node| node.state.may_answer());
+    let found: Vec<_> = alive.map(|node| Some(node.id.into())).collect();
+    if found.is_empty() {
+        let detail = format!("No node of site `{site}` answers");
+        return Err(Problem::new(Code::HostSilent, detail, "See: luc site list"));
+    }
+    Ok(found)
+}
+
+fn aimed(session: &Session<'_>, node: Option<Selector>) -> Client {
+    session.client.aimed_at(Wish { node, site: None })
+}
+
 fn make(add: &ImageAdd, session: &mut Session<'_>) -> Done {
-    let known = match session.client.show_image(&add.name) {
+    let targets = targets(&add.on, session)?;
+    let mut made = Vec::new();
+    for node in targets {
+        let client = aimed(session, node);
+        made.push(make_at(add, &client, session)?);
+    }
+    match made.as_slice() {
+        [one] => session.show(one, Layout::Row),
+        several => session.list(several),
+    }
+}
+
+fn make_at(add: &ImageAdd, client: &Client, session: &mut Session<'_>) -> Result<Image, Problem> {
+    let known = match client.show_image(&add.name) {
         Ok(image) => Some(image),
         Err(problem) if problem.code == Code::NotFound => None,
         Err(problem) => return Err(problem),
@@ -48,7 +87,7 @@ fn make(add: &ImageAdd, session: &mut Session<'_>) -> Done {
     ];
     for ((role, path), digest) in parts.into_iter().zip(&mut digests) {
         if let Some(path) = path {
-            *digest = Some(upload(&session.client, role, path, quiet, session.streams)?);
+            *digest = Some(upload(client, role, path, quiet, session.streams)?);
         }
     }
     let [Some(kernel), initrd, disk] = digests else {
@@ -71,9 +110,9 @@ fn make(add: &ImageAdd, session: &mut Session<'_>) -> Done {
             }
             image
         }
-        _ => session.client.create_image(&new)?,
+        _ => client.create_image(&new)?,
     };
-    session.show(&image, Layout::Row)
+    Ok(image)
 }
 
 /// Adding what is there already is done already.
@@ -84,28 +123,61 @@ fn same(image: &Image, new: &NewImage) -> bool {
         && image.cmdline == new.cmdline
 }
 
+/// The images as they are at their places, each with the node to delete it from.
+fn chosen(
+    delete: &ImageDelete,
+    session: &mut Session<'_>,
+) -> Result<Vec<(Option<Selector>, Image)>, Problem> {
+    let everywhere = delete.on.nodes.is_empty() && delete.on.site.is_none();
+    let mut found = Vec::new();
+    for name in &delete.images {
+        if everywhere {
+            let image = session.client.show_image(name)?;
+            let mut silent = Vec::new();
+            for place in &image.places {
+                match place.reachable {
+                    true => found.push((Some(place.node.into()), image.clone())),
+                    false => {
+                        silent.push(format!("node `{}` keeps `{name}`: no answer", place.name))
+                    }
+                }
+            }
+            if image.places.is_empty() {
+                found.push((None, image));
+            }
+            session.note(&silent);
+            continue;
+        }
+        for node in targets(&delete.on, session)? {
+            let image = aimed(session, node.clone()).show_image(name)?;
+            found.push((node, image));
+        }
+    }
+    Ok(found)
+}
+
 fn remove(delete: &ImageDelete, session: &mut Session<'_>) -> Done {
-    let images: Vec<Image> = delete
-        .images
-        .iter()
-        .map(|image| session.client.show_image(image))
-        .collect::<Result<_, Problem>>()?;
+    let chosen = chosen(delete, session)?;
+    let mut images: Vec<Image> = chosen.iter().map(|(_, image)| image.clone()).collect();
+    images.dedup_by(|a, b| a.name == b.name);
     session.show_beforehand(&images)?;
-    let question = match images.as_slice() {
-        [image] => format!("Delete image `{}`", image.name),
-        several => format!("Delete {} images", several.len()),
+    let question = match (images.as_slice(), chosen.len()) {
+        ([image], 0 | 1) => format!("Delete image `{}`", image.name),
+        ([image], nodes) => format!("Delete image `{}` from {nodes} nodes", image.name),
+        (several, _) => format!("Delete {} images", several.len()),
     };
     match confirm(&question, delete.dry_run, session.common, session.streams)? {
         Decision::Go => {}
         Decision::End(code) => return Ok(code),
     }
     let mut deleted = Vec::new();
-    for image in images {
-        match session.client.delete_image(&image.name) {
+    for (node, image) in chosen {
+        match aimed(session, node).delete_image(&image.name) {
             Ok(image) => deleted.push(image),
             Err(problem) if problem.code == Code::NotFound => deleted.push(image),
             Err(problem) => return Err(problem),
         }
     }
+    deleted.dedup_by(|a, b| a.name == b.name);
     session.list(&deleted)
 }

@@ -1,14 +1,15 @@
 //! Each command: ask the node, show the answer.
 //!
-//! Does:      picks the command; gives it the node to ask, and a way to show and to wait.
-//! Does not:  decide how things look (`render`) or how long a wait is (`wait`).
-//! Bounds:    `CALL_TIMEOUT_MIN` and `client::CALL_TIMEOUT` for one call.
-//! Trusts:    the node for facts.
+//! Does:      opens the client by the options of every command; shows answers, notes and waits.
+//! Does not:  know HTTP (`client`) or layouts (`render`).
+//! Bounds:    one command.
+//! Trusts:    the person for the options.
 //! Start at:  `run`.
 
 mod cluster;
 mod image;
 mod node;
+mod sites;
 mod token;
 mod vm;
 
@@ -16,14 +17,14 @@ pub(crate) use token::parse_lifetime;
 
 use crate::{
     Done, Streams,
-    arguments::{Arguments, Common, Noun, VmmVerb, WaitFor},
+    arguments::{Arguments, Common, Noun, SiteVerb, VmmVerb, WaitFor},
     client::{CALL_TIMEOUT, Client, RETRIES_MAX},
     complete,
     render::{self, Layout, Resource, View, check_columns},
     usage,
     wait::{Condition, wait_for_node, wait_for_vm},
 };
-use protocol::{Node, Problem, Selector, Vm, problem::exit};
+use protocol::{Node, Page, Problem, Selector, Vm, problem::exit};
 use std::time::Duration;
 
 /// Even the least patient give a busy node this long for one answer.
@@ -56,6 +57,10 @@ pub(crate) fn run(arguments: &Arguments, streams: &mut Streams) -> Done {
         Noun::Vm { verb } => vm::run(verb, &mut Session::open(common, streams)?),
         Noun::Image { verb } => image::run(verb, &mut Session::open(common, streams)?),
         Noun::Node { verb } => node::run(verb, &mut Session::open(common, streams)?),
+        Noun::Site {
+            verb: SiteVerb::List,
+        } => sites::list(&mut Session::open(common, streams)?),
+        Noun::Events(of) => sites::events(of, &mut Session::open(common, streams)?),
         Noun::Wait {
             what: WaitFor::Node,
         } => {
@@ -79,13 +84,15 @@ pub(crate) fn run(arguments: &Arguments, streams: &mut Streams) -> Done {
 
 impl<'a> Session<'a> {
     fn open(common: &'a Common, streams: &'a mut Streams) -> Result<Self, Problem> {
-        let Some(node) = &common.node else {
-            let advice = "Say it with --node 192.0.2.7, or once for all: export LUC_NODE=192.0.2.7";
+        if common.via.is_empty() {
+            let advice = "Say it with --via 192.0.2.7, or once for all: export LUC_VIA=192.0.2.7";
             return Err(usage("Which node should be asked?", advice));
-        };
+        }
+        let doors = common.via.iter().map(|door| door.parse());
+        let doors: Vec<_> = doors.collect::<Result<_, Problem>>()?;
         // Who waits only seconds for a result does not wait longer for a sign of life.
         let patience = common.timeout.clamp(CALL_TIMEOUT_MIN, CALL_TIMEOUT);
-        let client = Client::with_timeout(node.parse()?, patience, RETRIES_MAX);
+        let client = Client::through(doors.into(), patience, RETRIES_MAX);
         Ok(Self {
             common,
             client,
@@ -105,6 +112,27 @@ impl<'a> Session<'a> {
     fn list<T: Resource>(&mut self, items: &[T]) -> Done {
         render::list(items, &self.view(), self.streams)?;
         Ok(exit::DONE)
+    }
+
+    /// A list, and beside it what may be missing: that is no failure, and no secret either.
+    fn page<T: Resource>(&mut self, page: &Page<T>) -> Done {
+        self.list(&page.items)?;
+        self.note(&page.notes);
+        Ok(exit::DONE)
+    }
+
+    fn note(&mut self, notes: &[String]) {
+        for note in notes.iter().filter(|_| !self.common.quiet) {
+            let note = protocol::limits::shortened(note, 300);
+            self.streams.tell(format_args!("note:    {note}"));
+        }
+    }
+
+    /// A word to a person who sees an empty list.
+    fn if_empty(&mut self, is_empty: bool, word: &str) {
+        if is_empty && self.streams.output_is_terminal && !self.common.quiet {
+            self.streams.tell(word);
+        }
     }
 
     /// Shows what is about to be lost, where it does not mix with the answer.

@@ -1,31 +1,32 @@
 //! `luc vm ...`.
 //!
+//! Does:      asks for what a person wants of VMs, waits if wanted, shows what they became.
+//! Does not:  know where a VM is: any node finds it.
+//! Bounds:    `--timeout` for waits.
+//! Trusts:    the node for what it says of VMs.
 //! Start at:  `run`.
 
 use super::Session;
 use crate::{
     Done,
-    arguments::{VmCreate, VmDelete, VmStop, VmVerb},
+    arguments::{VmCreate, VmDelete, VmStop, VmVerb, Where},
     confirm::{Decision, confirm},
     console,
     render::{Layout, check_columns},
     wait::{Condition, told},
 };
-use protocol::{Code, NewVm, Problem, StopRequest, Vm, VmState, problem::exit};
+use protocol::{Code, NewVm, Problem, StopRequest, Vm, VmState, Wish, problem::exit};
 use std::time::Duration;
 
 pub(super) fn run(verb: &VmVerb, session: &mut Session<'_>) -> Done {
     check_columns::<Vm>(session.common)?;
     match verb {
         VmVerb::Create(create) => make(create, session),
-        VmVerb::List => {
-            let vms = session.client.list_vms()?;
-            if vms.is_empty() && session.streams.output_is_terminal && !session.common.quiet {
-                session
-                    .streams
-                    .tell("No VMs yet. Make one: luc vm create NAME --image IMAGE");
-            }
-            session.list(&vms)
+        VmVerb::List(at) => {
+            let vms = session.client.aimed_at(wish(at)).list_vms()?;
+            let word = "No VMs yet. Make one: luc vm create NAME --image IMAGE";
+            session.if_empty(vms.items.is_empty(), word);
+            session.page(&vms)
         }
         VmVerb::Show(one) => {
             let vm = session.client.show_vm(&one.vm)?;
@@ -53,8 +54,20 @@ pub(super) fn run(verb: &VmVerb, session: &mut Session<'_>) -> Done {
     }
 }
 
+/// What `--site` and `--node` ask for.
+pub(super) fn wish(at: &Where) -> Wish {
+    Wish {
+        node: at.node.clone(),
+        site: at.site.clone(),
+    }
+}
+
 fn make(create: &VmCreate, session: &mut Session<'_>) -> Done {
-    let vm = session.client.create_vm(&NewVm {
+    let client = session.client.aimed_at(Wish {
+        node: create.node.clone(),
+        site: create.site.clone(),
+    });
+    let vm = client.create_vm(&NewVm {
         name: create.name.clone(),
         image: create.image.clone(),
         vcpus: create.vcpus,
@@ -139,6 +152,10 @@ fn remove(delete: &VmDelete, session: &mut Session<'_>) -> Done {
     }
     if session.waits() {
         for vm in &deleted {
+            if vm.place.as_ref().is_some_and(|place| !place.reachable) {
+                session.note(&vm.reason.iter().cloned().collect::<Vec<_>>());
+                continue; // its host does it on its return
+            }
             session.wait_vm(&vm.id.into(), &Condition::Deleted)?;
         }
     }

@@ -7,9 +7,9 @@
 //! Start at:  the `Resource` of each kind.
 
 use super::{Cell, Column, Resource, Shown, Tone, age, milliseconds};
-use protocol::{BlobRef, Image, Node, NodeState, Timestamp, Vm, VmStageName, VmState};
+use protocol::{BlobRef, Image, Node, NodeState, Place, Timestamp, Vm, VmStageName, VmState};
 
-fn dash(text: Option<impl ToString>) -> Cell {
+pub(super) fn dash(text: Option<impl ToString>) -> Cell {
     text.map_or_else(|| Cell::plain("-"), Cell::plain)
 }
 
@@ -21,17 +21,51 @@ fn since(then: Timestamp, now: Option<Timestamp>) -> Cell {
     }
 }
 
-fn vm_state(state: VmState) -> Cell {
-    let tone = match state {
+/// The state, and whether it is only the last that was heard.
+fn vm_state(vm: &Vm) -> Cell {
+    let tone = match vm.state {
         VmState::Running => Tone::Good,
-        VmState::Failed => Tone::Bad,
+        VmState::Failed | VmState::Lost => Tone::Bad,
         VmState::Stopped => Tone::Plain,
         VmState::Creating | VmState::Starting | VmState::Stopping | VmState::Deleting => Tone::Busy,
     };
-    Cell {
-        text: state.to_string(),
-        tone,
+    let silent = vm.place.as_ref().is_some_and(|place| !place.reachable);
+    match silent && vm.state != VmState::Lost {
+        true => Cell {
+            text: format!("{}, unreachable", vm.state),
+            tone: Tone::Bad,
+        },
+        false => Cell {
+            text: vm.state.to_string(),
+            tone,
+        },
     }
+}
+
+/// How old a fact is; `now` is first-hand.
+pub(super) fn as_of(age_ms: Option<u64>) -> Cell {
+    match age_ms {
+        None => Cell::plain("now"),
+        Some(ms) => Cell::plain(format!("{} ago", age(ms))),
+    }
+}
+
+fn label(vm: &Vm) -> Cell {
+    match &vm.label {
+        Some(label) => Cell::plain(label),
+        None => Cell::plain(&vm.name),
+    }
+}
+
+fn host(vm: &Vm) -> Cell {
+    match &vm.place {
+        Some(place) => Cell::plain(&place.name),
+        None => Cell::plain(vm.node.short()),
+    }
+}
+
+fn site(vm: &Vm) -> Cell {
+    dash(vm.place.as_ref().and_then(|place| place.site.as_ref()))
 }
 
 fn timeline(vm: &Vm) -> Cell {
@@ -52,13 +86,16 @@ impl Resource for Vm {
     fn columns() -> &'static [Column<Self>] {
         use Shown::{Card, Table, Wide};
         const COLUMNS: &[Column<Vm>] = &[
-            Column { key: "name",     shown: Table, cell: |vm, _| Cell::plain(&vm.name) },
-            Column { key: "state",    shown: Table, cell: |vm, _| vm_state(vm.state) },
+            Column { key: "name",     shown: Table, cell: |vm, _| label(vm) },
+            Column { key: "state",    shown: Table, cell: |vm, _| vm_state(vm) },
             Column { key: "reason",   shown: Card,  cell: |vm, _| dash(vm.reason.as_ref()) },
             Column { key: "image",    shown: Table, cell: |vm, _| Cell::plain(&vm.spec.image) },
             Column { key: "vcpus",    shown: Table, cell: |vm, _| Cell::plain(vm.spec.vcpus) },
             Column { key: "memory",   shown: Table, cell: |vm, _| Cell::plain(vm.spec.memory) },
+            Column { key: "site",     shown: Table, cell: |vm, _| site(vm) },
+            Column { key: "host",     shown: Table, cell: |vm, _| host(vm) },
             Column { key: "age",      shown: Table, cell: |vm, now| since(vm.created_at, now) },
+            Column { key: "as-of",    shown: Table, cell: |vm, _| as_of(vm.place.as_ref().and_then(|place| place.age_ms)) },
             Column { key: "id",       shown: Wide,  cell: |vm, _| Cell::plain(vm.id) },
             Column { key: "node",     shown: Wide,  cell: |vm, _| Cell::plain(vm.node.short()) },
             Column { key: "changed",  shown: Wide,  cell: |vm, now| since(vm.changed_at, now) },
@@ -76,6 +113,36 @@ fn part(part: Option<BlobRef>) -> Cell {
     dash(part.map(|part| format!("{} ({})", part.digest.short(), part.size.human())))
 }
 
+/// A few nodes, and how many more.
+fn nodes(image: &Image) -> Cell {
+    let shown = |place: &Place| match place.reachable {
+        true => place.name.clone(),
+        false => format!("{} (unreachable)", place.name),
+    };
+    let mut all: Vec<String> = image.places.iter().take(3).map(shown).collect();
+    let more = image.places.len().saturating_sub(all.len());
+    if more > 0 {
+        all.push(format!("{more} more"));
+    }
+    Cell::plain(all.join(", "))
+}
+
+fn sites(image: &Image) -> Cell {
+    let mut all: Vec<&str> = image
+        .places
+        .iter()
+        .filter_map(|p| Some(p.site.as_ref()?.as_str()))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    Cell::plain(all.join(", "))
+}
+
+/// The oldest of what is said.
+fn oldest(image: &Image) -> Option<u64> {
+    image.places.iter().filter_map(|place| place.age_ms).max()
+}
+
 impl Resource for Image {
     fn name(&self) -> String {
         self.name.to_string()
@@ -88,7 +155,10 @@ impl Resource for Image {
             Column { key: "name",    shown: Table, cell: |image, _| Cell::plain(&image.name) },
             Column { key: "size",    shown: Table, cell: |image, _| Cell::plain(image.size.human()) },
             Column { key: "vms",     shown: Table, cell: |image, _| Cell::plain(image.vms) },
+            Column { key: "sites",   shown: Table, cell: |image, _| sites(image) },
+            Column { key: "nodes",   shown: Table, cell: |image, _| nodes(image) },
             Column { key: "age",     shown: Table, cell: |image, now| since(image.created_at, now) },
+            Column { key: "as-of",   shown: Table, cell: |image, _| as_of(oldest(image)) },
             Column { key: "kernel",  shown: Wide,  cell: |image, _| part(Some(image.kernel)) },
             Column { key: "initrd",  shown: Wide,  cell: |image, _| part(image.initrd) },
             Column { key: "disk",    shown: Wide,  cell: |image, _| part(image.disk) },

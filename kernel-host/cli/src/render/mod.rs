@@ -6,6 +6,7 @@
 //! Trusts:    nobody: control characters in texts of a node are not printed.
 //! Start at:  `Resource`.
 
+mod cluster;
 mod columns;
 mod text;
 
@@ -131,6 +132,17 @@ pub(crate) fn list<T: Resource>(
         Format::Table | Format::Wide => table(items, view, streams.colour),
     };
     put(&text, streams)
+}
+
+/// Rows of a table that goes on: no heading, every column as wide as its contents usually are.
+pub(crate) fn rows<T: Resource>(
+    items: &[T],
+    view: &View<'_>,
+    streams: &mut Streams,
+) -> Result<(), Problem> {
+    let text = table(items, view, streams.colour);
+    let body = text.split_once('\n').map_or("", |(_, body)| body);
+    put(body, streams)
 }
 
 /// One thing.

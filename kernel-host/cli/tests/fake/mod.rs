@@ -8,10 +8,11 @@
 )]
 
 use api::{Call, Reply, RequestHead};
-use cloud::{Cloud, Config, Ended, Event, Launch, Output, VmEvent};
+use cloud::{Atlas, Cloud, Config, Ended, Event, Launch, Output, VmEvent};
 use protocol::{
-    Answer, ByteCount, Code, ConsoleNotice, Digest, KvmStatus, Moment, Node, NodeAddress, NodeId,
-    NodeMemory, NodeState, PowerReply, Problem, ProcessUse, Selector, Timestamp, VmId, VmState,
+    Answer, ByteCount, Code, Command, ConsoleNotice, Digest, KvmStatus, Moment, Node, NodeAddress,
+    NodeId, NodeMemory, NodeState, Page, PowerReply, Problem, ProcessUse, Selector, Timestamp,
+    VmId, VmState, Wish,
 };
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Role};
+
+/// The node that is there.
+pub const ME: NodeId = NodeId::from_bytes([3; 16]);
 
 /// How the node misbehaves, for tests that want it to.
 #[derive(Debug, Default)]
@@ -48,6 +52,12 @@ struct State {
     typed: BTreeMap<VmId, Vec<u8>>,
     keyboard: BTreeMap<VmId, u64>,
     clients: u64,
+    /// The rest of the cluster: directory and records.
+    nodes: Vec<cloud::NodeSight>,
+    sites: Vec<cloud::SiteSight>,
+    records: Vec<protocol::peer::Record>,
+    pending: Vec<protocol::PendingNode>,
+    events: cloud::Events,
     requests: Vec<String>,
 }
 
@@ -70,8 +80,19 @@ impl FakeNode {
             seed: [5; 32],
             memory,
         };
+        let mut cloud = Cloud::new(config);
+        let now = Moment {
+            uptime_ms: 0,
+            wall: Timestamp::default(),
+        };
+        let machine = Event::Machine {
+            cpus: 2,
+            load_permille: 0,
+            kvm: true,
+        };
+        cloud.handle_event(now, machine);
         let state = Arc::new(Mutex::new(State {
-            cloud: Cloud::new(config),
+            cloud,
             started: Instant::now(),
             booted: Instant::now(),
             faults: Faults::default(),
@@ -81,6 +102,11 @@ impl FakeNode {
             typed: BTreeMap::new(),
             keyboard: BTreeMap::new(),
             clients: 0,
+            nodes: vec![cloud::NodeSight::alone(ME, "fake")],
+            sites: Vec::new(),
+            records: Vec::new(),
+            pending: Vec::new(),
+            events: cloud::Events::default(),
             requests: Vec::new(),
         }));
         let node = Self { state, port };
@@ -100,6 +126,31 @@ impl FakeNode {
 
     pub fn with_faults(&self, set: impl FnOnce(&mut Faults)) {
         set(&mut self.state.lock().unwrap().faults);
+    }
+
+    /// The node is one of a cluster; the others exist only in its directory and records.
+    pub fn joins(
+        &self,
+        mut nodes: Vec<cloud::NodeSight>,
+        sites: Vec<cloud::SiteSight>,
+        records: Vec<protocol::peer::Record>,
+    ) {
+        let mut state = self.state.lock().unwrap();
+        nodes.push(cloud::NodeSight {
+            site: sites[0].id,
+            ..cloud::NodeSight::alone(ME, "fake")
+        });
+        (state.nodes, state.sites, state.records) = (nodes, sites, records);
+    }
+
+    pub fn has_waiting(&self, pending: protocol::PendingNode) {
+        self.state.lock().unwrap().pending.push(pending);
+    }
+
+    pub fn sees(&self, kind: &'static str, subject: &str, text: &str) {
+        let mut state = self.state.lock().unwrap();
+        let at = state.now().wall;
+        state.events.add(at, kind, Some(ME), subject, text);
     }
 
     /// Requests so far: method and target.
@@ -163,6 +214,7 @@ impl FakeNode {
             .requests
             .push(format!("{} {}", head.method, head.target));
         let call = api::body_max(&api_head).and_then(|_| api::parse(&api_head, body));
+        let wish = api::wish(&api_head).unwrap_or_default();
         if let Ok(Call::Console { vm, take, .. }) = call {
             self.console(stream, head, &vm, take);
             return None;
@@ -176,7 +228,7 @@ impl FakeNode {
             state.faults.lost_pieces -= 1;
             return None;
         }
-        let reply = state.call(call);
+        let reply = state.call(call, &wish);
         if state.faults.lost_answers > 0 && head.method != "GET" {
             state.faults.lost_answers -= 1;
             return None;
@@ -311,12 +363,86 @@ impl State {
         Moment { uptime_ms, wall }
     }
 
-    fn call(&mut self, call: Result<Call, Problem>) -> Reply {
+    fn atlas(&self) -> Atlas {
+        let (nodes, sites) = (self.nodes.clone(), self.sites.clone());
+        Atlas::new(self.now().wall, &self.cloud, nodes, sites, &self.records)
+    }
+
+    fn cluster(&mut self, call: &Call, wish: &Wish) -> Result<Reply, Problem> {
+        let atlas = self.atlas();
+        let none = || {
+            Problem::new(
+                Code::NoCluster,
+                "This node belongs to no cluster",
+                "Make one",
+            )
+        };
+        match call {
+            Call::ListNodes(page) => Ok(Reply::listed(&atlas.nodes(wish, page)?)),
+            Call::ShowNodeEntry(node) => Ok(Reply::listed(&atlas.entry(atlas.find_node(node)?))),
+            Call::RemoveNode(node) => {
+                let id = atlas.find_node(node)?.id;
+                let node = self.nodes.iter_mut().find(|node| node.id == id).unwrap();
+                node.removed = true;
+                let node = node.clone();
+                Ok(Reply::accepted(&self.atlas().entry(&node)))
+            }
+            Call::ListSites => Ok(Reply::listed(&atlas.sites())),
+            Call::ListPending if self.sites.is_empty() => Err(none()),
+            Call::ListPending => Ok(Reply::listed(&Page {
+                items: self.pending.clone(),
+                next: None,
+                notes: Vec::new(),
+            })),
+            Call::ApproveNode(approve) => {
+                let found = self.pending.iter().find(|one| one.code == approve.code);
+                let none = || Problem::new(Code::NotFound, "No machine shows this code", "Look");
+                Ok(Reply::accepted(found.ok_or_else(none)?))
+            }
+            Call::ListEvents { after, .. } => Ok(Reply::listed(&self.events.after(*after))),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The node itself does it, or nobody: the others don't exist.
+    fn check_host(&self, request: &protocol::Request, wish: &Wish) -> Result<(), Problem> {
+        let atlas = self.atlas();
+        let host = match &request.command {
+            Command::CreateVm(new) => atlas.candidates(new, wish)?[0],
+            Command::StartVm(vm) | Command::StopVm(vm, _) | Command::ResetVm(vm) => {
+                atlas.find(vm)?.vm.node
+            }
+            _ => match &wish.node {
+                Some(node) => atlas.find_node(node)?.id,
+                None => ME,
+            },
+        };
+        let node = atlas.place(host).name;
+        match host == ME {
+            true => Ok(()),
+            false => Err(cloud::Refusal::HostSilent { node, what: None }.into()),
+        }
+    }
+
+    fn answer(&mut self, request: protocol::Request, wish: &Wish) -> Result<Answer, Problem> {
+        if let Some(answer) = self.atlas().answer(&request.command, wish) {
+            return Ok(answer?);
+        }
+        self.check_host(&request, wish)?;
+        let answer = self.cloud.handle(self.now(), request)?;
+        Ok(self.atlas().dress(answer))
+    }
+
+    fn call(&mut self, call: Result<Call, Problem>, wish: &Wish) -> Reply {
         self.perform();
         let reply = match call {
             Err(problem) => Reply::problem(problem, "fake-1"),
             Ok(Call::Home) => Reply::home("fake"),
             Ok(Call::OpenApi) => Reply::openapi(),
+            Ok(Call::ShowNode | Call::PowerOff | Call::Reboot) if self.is_for_another(wish) => {
+                let problem = Problem::new(Code::HostSilent, "Node `far` does not answer", "Wait");
+                Reply::problem(problem, "fake-6")
+            }
             Ok(Call::ShowNode) => Reply::node(&self.node()),
             Ok(call @ (Call::PowerOff | Call::Reboot)) => {
                 self.faults.silent = call == Call::PowerOff;
@@ -325,14 +451,25 @@ impl State {
                 let (node, state) = (NodeId::from_bytes([3; 16]), NodeState::GoingDown);
                 Reply::power(&PowerReply { node, state })
             }
-            Ok(Call::Cloud(request)) => match self.cloud.handle(self.now(), request) {
+            Ok(
+                call @ (Call::ListNodes(_)
+                | Call::ShowNodeEntry(_)
+                | Call::RemoveNode(_)
+                | Call::ListPending
+                | Call::ApproveNode(_)
+                | Call::ListSites
+                | Call::ListEvents { .. }),
+            ) => self
+                .cluster(&call, wish)
+                .unwrap_or_else(|problem| Reply::problem(problem, "fake-5")),
+            Ok(Call::Cloud(request)) => match self.answer(request, wish) {
                 Ok(answer) => {
                     if let Answer::VmCreated(vm) = &answer {
                         self.consoles.insert(vm.id, Vec::new());
                     }
                     Reply::answer(&answer)
                 }
-                Err(refusal) => Reply::problem(refusal, "fake-2"),
+                Err(problem) => Reply::problem(problem, "fake-2"),
             },
             Ok(Call::ConsoleLog { vm }) => match self.cloud.vm(&vm) {
                 Ok(vm) => Reply::text(self.consoles.get(&vm.id).cloned().unwrap_or_default()),
@@ -344,6 +481,14 @@ impl State {
         };
         self.perform();
         reply
+    }
+
+    fn is_for_another(&self, wish: &Wish) -> bool {
+        let node = wish
+            .node
+            .as_ref()
+            .map(|node| self.atlas().find_node(node).unwrap().id);
+        node.is_some_and(|node| node != ME)
     }
 
     fn node(&mut self) -> Node {

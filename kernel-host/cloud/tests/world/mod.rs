@@ -14,23 +14,35 @@ pub struct World {
     pub log: Vec<String>,
     pub launches: Vec<Launch>,
     pub blobs: BTreeMap<Digest, Vec<u8>>,
+    pub told: Vec<cloud::Publication>,
 }
 
 impl World {
     pub fn new(memory: ByteCount) -> Self {
-        let (node, seed) = (NodeId::from_bytes([1; 16]), [7; 32]);
+        Self::of_node(1, memory)
+    }
+
+    pub fn of_node(number: u8, memory: ByteCount) -> Self {
+        let (node, seed) = (NodeId::from_bytes([number; 16]), [number + 6; 32]);
         Self {
             cloud: Cloud::new(Config { node, seed, memory }),
             now_ms: 1_000,
             log: Vec::new(),
             launches: Vec::new(),
             blobs: BTreeMap::new(),
+            told: Vec::new(),
         }
     }
 
     /// With an image `img` of a kernel, an initrd and a disk of 1 MiB.
     pub fn with_image() -> Self {
         let mut world = Self::new(ByteCount::gib(1));
+        world.add_image();
+        world
+    }
+
+    pub fn add_image(&mut self) {
+        let world = self;
         let kernel = world.upload(b"kernel");
         let initrd = Some(world.upload(b"initrd"));
         let disk = Some(world.upload(&vec![9; 1 << 20]));
@@ -43,7 +55,6 @@ impl World {
             cmdline,
         };
         world.ask(Command::CreateImage(image)).unwrap();
-        world
     }
 
     pub fn now(&self) -> Moment {
@@ -160,7 +171,7 @@ impl World {
         std::mem::take(&mut self.log).join(" ")
     }
 
-    fn perform(&mut self) {
+    pub fn perform(&mut self) {
         while let Some(output) = self.cloud.poll_output() {
             let word = match output {
                 Output::SpawnVm(launch) => {
@@ -190,6 +201,10 @@ impl World {
                 Output::SealBlob { digest } => {
                     assert_eq!(Digest::of(&self.blobs[&digest]), digest);
                     "seal".to_owned()
+                }
+                Output::Publish(publication) => {
+                    self.told.push(publication);
+                    continue;
                 }
                 Output::DropBlob { digest } => {
                     assert!(self.blobs.remove(&digest).is_some());

@@ -106,6 +106,15 @@ impl Keyring for SharedKeys {
         self.borrow().table.find(node).map(|entry| entry.site)
     }
 
+    fn is_revoked(&self, node: NodeId) -> bool {
+        let keys = self.borrow();
+        keys.table.find(node).is_some_and(|entry| entry.revoked)
+    }
+
+    fn is_replaced(&self, node: NodeId) -> bool {
+        self.borrow().successor(node).is_some()
+    }
+
     fn learn(&mut self, now: Moment, record: &Record) -> Verdict {
         self.borrow_mut().learn_record(now, record)
     }

@@ -12,6 +12,7 @@ use crate::chain::Chain;
 use crate::charter::{Charter, CharterFields, CharterId};
 use crate::grant::{Grant, GrantId};
 use crate::publication::RightBody;
+use crate::revocation::{Authority, Revocation, RevocationFields, Target};
 use crate::secret::{Seed, node_id};
 use crate::succession::Succession;
 use crate::token::Token;
@@ -200,6 +201,21 @@ impl Keys {
         };
         self.learn_chain(&chain, now);
         Some(chain)
+    }
+
+    /// The word that takes a node's right away, by our site's charter: nodes of other sites count
+    /// it only for nodes of this one. `None`: we hold no charter's secret.
+    pub fn revocation_of(&self, now: Moment, node: NodeId, reason: &str) -> Option<Revocation> {
+        let (charter, grant, secret) = self.signing_charter()?;
+        let fields = RevocationFields {
+            target: Target::Node(node),
+            since_s: None,
+            spares: Few::default(),
+            made_s: self.now_s(now),
+            reason: Capped::new(reason.as_bytes().to_vec()).unwrap_or_default(),
+        };
+        let authority = Authority::Site(grant.clone(), charter.clone());
+        Some(Revocation::sign(fields, authority, secret))
     }
 
     /// Whether our certificate should be made new: half its time is over, or it fell with its

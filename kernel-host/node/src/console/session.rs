@@ -9,8 +9,9 @@
 //! Start at:  `serve`.
 
 use super::{ClientId, Console, PIECE_BYTES};
+use crate::service::streams::{Stream, poll_read_into};
+use hyper::rt::Write as _;
 use netio::executor::{Handle, Sleep};
-use netio::host::TcpStream;
 use protocol::limits;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
@@ -40,12 +41,12 @@ pub enum End {
 /// A stream as tungstenite wants it: it says `WouldBlock`, and the task is woken later.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    stream: TcpStream,
+    stream: Stream,
     waker: Waker,
 }
 
 impl Pipe {
-    pub(crate) fn new(stream: TcpStream) -> Pipe {
+    pub(crate) fn new(stream: Stream) -> Pipe {
         Pipe {
             stream,
             waker: Waker::noop().clone(),
@@ -60,23 +61,20 @@ impl Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        blocking(
-            self.stream
-                .poll_read_into(&mut Context::from_waker(&self.waker), buffer),
-        )
+        let cx = &mut Context::from_waker(&self.waker);
+        blocking(poll_read_into(&mut self.stream, cx, buffer))
     }
 }
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        blocking(
-            self.stream
-                .poll_write_from(&mut Context::from_waker(&self.waker), bytes),
-        )
+        let cx = &mut Context::from_waker(&self.waker);
+        blocking(Pin::new(&mut self.stream).poll_write(cx, bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let cx = &mut Context::from_waker(&self.waker);
+        blocking(Pin::new(&mut self.stream).poll_flush(cx))
     }
 }
 
@@ -104,7 +102,7 @@ pub async fn serve(
     executor: Handle,
     console: Rc<Console>,
     client: ClientId,
-    stream: TcpStream,
+    stream: Stream,
     read_ahead: Vec<u8>,
 ) -> End {
     let config = WebSocketConfig::default()
@@ -128,7 +126,7 @@ pub async fn serve(
     console.detach(client);
     match end {
         // Bytes that nobody takes must not hold the socket for longer.
-        End::TooSlow => session.socket.get_ref().stream.abort(),
+        End::TooSlow => session.socket.get_mut().stream.abort(),
         End::Nonsense => session.close(CloseCode::Unsupported, "only binary messages"),
         End::VmGone => session.close(CloseCode::Away, "the VM is deleted"),
         End::ClientLeft => {}

@@ -6,7 +6,9 @@
 //! Trusts:    PID 1 at the other end of stdin; nobody else.
 //! Start at:  `run`, then `Node`.
 
+mod cluster;
 mod facts;
+mod forward;
 mod kvm;
 mod monitor;
 mod network;
@@ -14,9 +16,11 @@ mod parent;
 mod peers;
 mod perform;
 mod requests;
+mod route;
 mod server;
 mod standing;
 mod storage;
+pub(crate) mod streams;
 mod watched;
 
 #[cfg(test)]
@@ -26,7 +30,8 @@ use crate::arguments::Arguments;
 use crate::bell::Bell;
 use crate::console::Console;
 use crate::init::last_words;
-use cloud::{Cloud, Config};
+use cloud::{Cloud, Config, Events};
+use cluster::Peers;
 use facts::Facts;
 use kvm::Kvm;
 use monitor::Monitors;
@@ -35,10 +40,10 @@ use parent::Parent;
 use peers::Transport;
 pub use peers::seeds::fuzz_seeds;
 pub use peers::{PeersConfig, StateDisk};
-use protocol::{ByteCount, Moment, Timestamp, VmId};
+use protocol::{ByteCount, Moment, NodeId, Timestamp, VmId};
 use standing::Standing;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -57,6 +62,12 @@ pub(crate) struct Counters {
     pub sessions: Cell<u64>,
     pub sessions_too_slow: Cell<u64>,
     pub addresses_lost: Cell<u64>,
+    /// Requests that other nodes were asked to answer.
+    pub forwarded: Cell<u64>,
+    /// Streams of other nodes that are being served.
+    pub peers_served: Cell<u64>,
+    /// What the overlay would not take.
+    pub facts_refused: Cell<u64>,
 }
 
 /// Everything the tasks share. One thread, so cells suffice; no borrow is held over an `await`.
@@ -77,6 +88,12 @@ pub(crate) struct Node {
     /// What carries the overlay. `None`: the node runs alone.
     pub transport: Option<Transport>,
     pub going_down: Cell<bool>,
+    /// The way to other nodes; none while the node is alone.
+    pub peers: RefCell<Option<Rc<dyn Peers>>>,
+    /// New VMs on other nodes whose records may still be on their way.
+    pub recent: RefCell<VecDeque<(VmId, NodeId)>>,
+    pub events: RefCell<Events>,
+    pub events_bell: Bell,
     pub counters: Counters,
 }
 
@@ -121,10 +138,16 @@ fn start() -> io::Result<()> {
                 .spawn_detached(perform::deadlines(node.clone())),
             executor
                 .handle()
+                .spawn_detached(cluster::watch_machine(node.clone())),
+            executor
+                .handle()
                 .spawn_detached(network::watch(node.clone())),
             executor
                 .handle()
                 .spawn_detached(peers::deadlines(node.clone())),
+            executor
+                .handle()
+                .spawn_detached(peers::follow(node.clone())),
         ];
         for task in tasks {
             task.map_err(io::Error::other)?;
@@ -162,6 +185,10 @@ impl Node {
             kvm: Kvm::default(),
             transport: None,
             going_down: Cell::new(false),
+            peers: RefCell::default(),
+            recent: RefCell::default(),
+            events: RefCell::default(),
+            events_bell: Bell::default(),
             counters: Counters::default(),
         })
     }
@@ -172,6 +199,11 @@ impl Node {
             uptime_ms: sys::clock::uptime_ms(),
             wall: Timestamp::from_unix_ms(sys::clock::wall_ms()),
         }
+    }
+
+    /// Whether there are other nodes to ask.
+    pub fn has_peers(&self) -> bool {
+        self.peers.borrow().is_some()
     }
 
     /// The console of a VM; made at the first look.

@@ -43,7 +43,7 @@ impl Node {
         self.perform();
     }
 
-    fn perform(self: &Rc<Self>) {
+    pub(super) fn perform(self: &Rc<Self>) {
         loop {
             // A binding of its own: the borrow must end before the output is performed.
             let output = self.cloud.borrow_mut().poll_output();
@@ -67,6 +67,7 @@ impl Node {
                     console.end();
                 }
                 self.line("vm", &format!("{name} deleted"));
+                self.saw("vm", Some(self.facts.id), name.as_str(), "deleted");
                 self.publish();
             }
             Output::VmChanged {
@@ -80,6 +81,8 @@ impl Node {
                     .map(|why| format!(": {why}"))
                     .unwrap_or_default();
                 self.line("vm", &format!("{name} {state}{why}"));
+                let told = format!("{state}{why}");
+                self.saw("vm", Some(self.facts.id), name.as_str(), &told);
                 if state != VmState::Deleting {
                     self.console(vm)
                         .tell(&ConsoleNotice::State { state, reason });
@@ -101,6 +104,11 @@ impl Node {
             Output::SealBlob { digest } => {
                 let result = self.storage.borrow_mut().seal(digest);
                 self.blob_result(digest, result);
+            }
+            Output::Publish(fact) => {
+                if self.tell(None, fact).is_err() {
+                    super::count(&self.counters.facts_refused);
+                }
             }
             Output::DropBlob { digest } => self.storage.borrow_mut().drop_blob(digest),
         }

@@ -1,12 +1,14 @@
 //! Requests in, replies out.
 //!
-//! Does:      reads the body within its limits, has the API parse it, asks the cloud, upgrades
-//!            consoles.
+//! Does:      reads the body within its limits, has the request answered by whoever has to
+//!            (`route`), else parses it, asks the cloud and upgrades consoles.
 //! Does not:  know sockets (`server`) or paths (`api`).
 //! Bounds:    the route's body limit; `BODY_MS` for all of a body.
 //! Trusts:    nobody.
 //! Start at:  `answer`.
 
+use super::cluster::boxed;
+use super::route::{self, Asked, respond};
 use super::server::{Upgrade, Upgrades};
 use super::{Node, count};
 use crate::supervision::{End, ToInit};
@@ -17,7 +19,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use protocol::{Code, Command, NodeState, PowerReply, Problem, Selector};
+use protocol::{Code, Command, NodeState, PowerReply, Problem, Selector, Wish};
 use std::rc::Rc;
 use tungstenite::handshake::derive_accept_key;
 
@@ -26,43 +28,53 @@ const BODY_MS: u64 = 30_000;
 
 type Answer = Response<Full<Bytes>>;
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A person or program; this node finds whoever has to answer.
+    Client,
+    /// Another node, for its client. What it asks ends here.
+    Peer,
+}
+
 /// The reply to one request.
 pub(crate) async fn answer(
     node: &Rc<Node>,
+    origin: Origin,
     upgrades: &Upgrades,
     request: Request<Incoming>,
 ) -> Answer {
     count(&node.counters.requests);
     let request_id = format!("r-{}", node.counters.requests.get());
     let (parts, body) = request.into_parts();
-    let reply = match call(node, &parts, body).await {
-        Ok(Call::Console { vm, since, take }) => {
-            match upgrade(node, upgrades, &parts, &vm, since, take) {
-                Ok(answer) => return answer,
-                Err(problem) => Err(problem),
+    let answer = match take(node, origin, upgrades, &parts, body).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            count(&node.counters.problems);
+            if problem.code == Code::Internal {
+                node.line(
+                    "error",
+                    &format!("request {request_id}: {}", problem.detail),
+                );
             }
+            respond(Reply::problem(*problem, &request_id))
         }
-        Ok(call) => reply(node, call).await,
-        Err(problem) => Err(problem),
     };
-    let reply = reply.unwrap_or_else(|problem| {
-        count(&node.counters.problems);
-        if problem.code == Code::Internal {
-            node.line(
-                "error",
-                &format!("request {request_id}: {}", problem.detail),
-            );
-        }
-        Reply::problem(*problem, &request_id)
-    });
-    let mut response = reply.into_http().map(|body| Full::new(Bytes::from(body)));
+    let mut response = answer;
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", value);
     }
     response
 }
 
-async fn call(node: &Node, parts: &Parts, body: Incoming) -> Result<Call, Box<Problem>> {
+/// Reads the request whole, and has it answered where it belongs.
+async fn take(
+    node: &Rc<Node>,
+    origin: Origin,
+    upgrades: &Upgrades,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Answer, Box<Problem>> {
     let head = RequestHead::from(parts);
     let most = api::body_max(&head)?;
     let body = node.executor.timeout(BODY_MS, read_body(body, most)).await;
@@ -74,7 +86,49 @@ async fn call(node: &Node, parts: &Parts, body: Incoming) -> Result<Call, Box<Pr
             "Send it faster, or in smaller pieces",
         ))
     })??;
-    Ok(api::parse(&head, body)?)
+    let wish = api::wish(&head)?;
+    let asked = Asked {
+        upgrades,
+        parts,
+        wish: wish.clone(),
+        body: Bytes::from(body),
+    };
+    if origin == Origin::Client
+        && node.has_peers()
+        && let Some(answer) = route::elsewhere(node, &asked).await?
+    {
+        return Ok(answer);
+    }
+    // The only holder by now: the bytes are taken back, not copied.
+    let call = api::parse(&head, asked.body.into())?;
+    match call {
+        Call::Console { vm, since, take } => upgrade(node, upgrades, parts, &vm, since, take),
+        call => match super::cluster::answer(node, &call, &wish).await {
+            Some(reply) => reply.map(respond),
+            None => match known(node, origin, &call, &wish)? {
+                Some(reply) => Ok(respond(reply)),
+                None => here(node, call).await.map(respond),
+            },
+        },
+    }
+}
+
+/// What can be read off the atlas. A forwarded question about a VM is for its host's own tables.
+fn known(
+    node: &Node,
+    origin: Origin,
+    call: &Call,
+    wish: &Wish,
+) -> Result<Option<Reply>, Box<Problem>> {
+    let Call::Cloud(request) = call else {
+        return Ok(None);
+    };
+    let own = matches!(request.command, Command::ShowVm(_)) && origin == Origin::Peer;
+    if own {
+        return Ok(None);
+    }
+    let answer = node.atlas().answer(&request.command, wish).transpose();
+    Ok(answer.map_err(boxed)?.map(|answer| Reply::answer(&answer)))
 }
 
 async fn read_body(mut body: Incoming, most: usize) -> Result<Vec<u8>, Box<Problem>> {
@@ -94,7 +148,8 @@ async fn read_body(mut body: Incoming, most: usize) -> Result<Vec<u8>, Box<Probl
     Ok(bytes)
 }
 
-async fn reply(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Problem>> {
+/// This node's own answer.
+pub(super) async fn here(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Problem>> {
     match call {
         Call::Home => Ok(Reply::home(node.standing.borrow().name())),
         Call::OpenApi => Ok(Reply::openapi()),
@@ -107,7 +162,7 @@ async fn reply(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Problem>> {
                 node.need_kvm().await?;
             }
             match node.command(request) {
-                Ok(answer) => Ok(Reply::answer(&answer)),
+                Ok(answer) => Ok(Reply::answer(&node.atlas().dress(answer))),
                 Err(refusal) => Err(Box::new(refusal.into())),
             }
         }
@@ -120,8 +175,8 @@ async fn reply(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Problem>> {
                 .map_err(Problem::from)?;
             Ok(Reply::text(node.console(vm).scrollback()))
         }
-        Call::Console { .. } => {
-            let detail = "A console request was not upgraded";
+        _ => {
+            let detail = "A request reached the wrong part of the node";
             Err(Box::new(Problem::new(
                 Code::Internal,
                 detail,
@@ -199,7 +254,7 @@ fn upgrade(
         )
     })?;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    upgrades.replace(Some(Upgrade { console, client }));
+    upgrades.replace(Some(Upgrade::Console { console, client }));
     let mut response = Response::new(Full::new(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

@@ -1,12 +1,15 @@
-//! The HTTP server on one network card's stack.
+//! The HTTP server on one network card's stack, and on streams of other nodes.
 //!
 //! Does:      accepts, serves HTTP/1.1 with keep-alive, hands upgraded connections to consoles.
 //! Does not:  know the API; `requests` does.
 //! Bounds:    `CONNECTIONS_MAX` on all cards together, then new ones wait in the backlog;
+//!            `PEERS_MAX` streams of other nodes;
 //!            `HEADER_BYTES_MAX`, `HEADERS_MAX`, `IDLE` between requests and for each header.
 //! Trusts:    nobody.
 //! Start at:  `listen`.
 
+use super::requests::Origin;
+use super::streams::{self, Stream};
 use super::watched::Watched;
 use super::{Node, count, requests};
 use crate::console::Console;
@@ -26,6 +29,8 @@ use std::time::Duration;
 pub(crate) const PORT: u16 = 80;
 /// Connections at once. Each may cost 128 KiB of buffers.
 const CONNECTIONS_MAX: usize = 64;
+/// Streams of other nodes that are served at once; more are closed, and that node says so.
+const PEERS_MAX: u64 = 32;
 /// Connections that wait for `accept`.
 const BACKLOG: usize = 16;
 /// A request's whole head. At it: 431 and the end of the connection.
@@ -61,10 +66,15 @@ impl Drop for Place {
     }
 }
 
-/// A console that a connection was upgraded for.
-pub(crate) struct Upgrade {
-    pub console: Rc<Console>,
-    pub client: crate::console::ClientId,
+/// What a connection was upgraded for.
+pub(crate) enum Upgrade {
+    /// A console of this node.
+    Console {
+        console: Rc<Console>,
+        client: crate::console::ClientId,
+    },
+    /// A console of another node, and what it said already.
+    Relay { peer: Stream, ahead: Vec<u8> },
 }
 
 /// What the requests of one connection leave for it.
@@ -89,7 +99,7 @@ pub(crate) async fn listen(node: Rc<Node>, stack: HostStack) {
             return;
         };
         count(&node.counters.connections);
-        let connection = connection(node.clone(), stream, place);
+        let connection = client(node.clone(), stream, place);
         // At the executor's limit the stream is dropped, and its peer sees it close.
         if node.executor.spawn_detached(connection).is_err() {
             count(&node.counters.connections_refused);
@@ -97,13 +107,39 @@ pub(crate) async fn listen(node: Rc<Node>, stack: HostStack) {
     }
 }
 
-async fn connection(node: Rc<Node>, stream: TcpStream, _place: Place) {
+async fn client(node: Rc<Node>, stream: TcpStream, _place: Place) {
+    serve(node, Origin::Client, Box::new(stream)).await;
+}
+
+/// A client that comes by a pipe.
+#[cfg(test)]
+pub(crate) async fn serve_client_for_test(node: Rc<Node>, stream: Stream) {
+    serve(node, Origin::Client, stream).await;
+}
+
+/// Serves another node's forwarded requests on a stream of its session.
+pub(crate) async fn serve_peer(node: Rc<Node>, stream: Stream) {
+    let open = &node.counters.peers_served;
+    if open.get() >= PEERS_MAX {
+        count(&node.counters.connections_refused);
+        return; // the other node sees it close, and tells its client
+    }
+    open.set(open.get() + 1);
+    serve(node.clone(), Origin::Peer, stream).await;
+    let open = &node.counters.peers_served;
+    open.set(open.get() - 1);
+}
+
+async fn serve(node: Rc<Node>, origin: Origin, stream: Stream) {
     let upgrades = Upgrades::default();
     let service = {
         let (node, upgrades) = (node.clone(), upgrades.clone());
         service_fn(move |request: Request<Incoming>| {
             let (node, upgrades) = (node.clone(), upgrades.clone());
-            async move { Ok::<_, Infallible>(requests::answer(&node, &upgrades, request).await) }
+            async move {
+                let answer = requests::answer(&node, origin, &upgrades, request).await;
+                Ok::<_, Infallible>(answer)
+            }
         })
     };
     let watched = Watched::new(stream, node.executor.clone());
@@ -117,7 +153,7 @@ async fn connection(node: Rc<Node>, stream: TcpStream, _place: Place) {
         .await;
     let upgrade = upgrades.take();
     match (served, upgrade) {
-        (Ok(parts), Some(Upgrade { console, client })) => {
+        (Ok(parts), Some(Upgrade::Console { console, client })) => {
             let (stream, ahead) = (parts.io.into_stream(), parts.read_buf.to_vec());
             count(&node.counters.sessions);
             let end = session::serve(node.executor.clone(), console, client, stream, ahead).await;
@@ -125,9 +161,14 @@ async fn connection(node: Rc<Node>, stream: TcpStream, _place: Place) {
                 count(&node.counters.sessions_too_slow);
             }
         }
+        (Ok(parts), Some(Upgrade::Relay { peer, ahead })) => {
+            let client = (parts.io.into_stream(), parts.read_buf.to_vec());
+            count(&node.counters.sessions);
+            streams::join(&node.executor, client, (peer, ahead)).await;
+        }
         // The client left before the upgrade was through.
-        (Err(_), Some(Upgrade { console, client })) => console.detach(client),
+        (Err(_), Some(Upgrade::Console { console, client })) => console.detach(client),
         // Dropping the stream sends what is left and closes it.
-        (Ok(_) | Err(_), None) => {}
+        (_, None) | (Err(_), Some(Upgrade::Relay { .. })) => {}
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod forwarding;
+
 use super::{Node, Parent, server};
 use crate::console::{self, pump};
 use crate::supervision::{End, ToInit, ToNode, decode, encode};
@@ -313,7 +315,7 @@ async fn open_console(world: &World) -> WebSocket<console::session::Pipe> {
         head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         "RFC 6455's own example: {head}"
     );
-    let pipe = console::session::Pipe::new(stream);
+    let pipe = console::session::Pipe::new(Box::new(stream));
     WebSocket::from_raw_socket(pipe, Role::Client, Some(WebSocketConfig::default()))
 }
 

@@ -7,9 +7,9 @@
 //! Trusts:    nobody: a peer that closes its window would hold its place for ever.
 //! Start at:  `Watched::poll_write`.
 
+use super::streams::Stream;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use netio::executor::{Handle, Sleep};
-use netio::host::TcpStream;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,13 +21,13 @@ const STALL_MS: u64 = 20_000;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     executor: Handle,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub fn new(stream: TcpStream, executor: Handle) -> Watched {
+    pub fn new(stream: Stream, executor: Handle) -> Watched {
         Watched {
             stream,
             executor,
@@ -35,7 +35,7 @@ impl Watched {
         }
     }
 
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> Stream {
         self.stream
     }
 }

@@ -5,9 +5,10 @@
 //! Does not:  exist on a node without a cluster, which runs alone as ever.
 //! Bounds:    those of `hub`, `streams` and `netio`.
 //! Trusts:    nobody on the wire; the disk for what it kept.
-//! Start at:  `PeersConfig`, `Transport::new`, `serve`; for other services: `Node::overlay`,
-//!            `open_http`, `Node::tell_overlay`.
+//! Start at:  `PeersConfig`, `Transport::new`, `serve`; for the rest of the node:
+//!            `circle`.
 
+mod circle;
 mod config;
 mod disk;
 mod hub;
@@ -20,9 +21,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use circle::follow;
 pub use config::{PeersConfig, StateDisk};
-#[allow(unused_imports)] // for services that forward requests
-pub(crate) use {pipe::PeerStream, streams::open_http};
 
 use super::Node;
 use crate::arguments::Arguments;
@@ -31,7 +31,7 @@ use hub::{Hub, Wish};
 use netio::executor::{Either, race};
 use netio::host::{DirectUdp, HostStack};
 use overlay::{Input, Overlay, Refused};
-use protocol::{Moment, NodeId, Timestamp};
+use protocol::{Moment, NodeId, SiteId, Timestamp};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -58,10 +58,13 @@ pub(crate) struct Transport {
 
 /// What other services of the node want to know.
 #[derive(Debug)]
-#[allow(dead_code)] // for the services that follow
 pub(crate) enum News {
     Event(overlay::Event),
-    Answer { ask: u64, answer: overlay::Answer },
+    #[allow(dead_code, reason = "for services that ask registers and the table")]
+    Answer {
+        ask: u64,
+        answer: overlay::Answer,
+    },
     Membership(bool),
 }
 
@@ -75,7 +78,6 @@ struct Wire {
     stack: HostStack,
 }
 
-#[allow(dead_code)] // for the services that follow
 impl Transport {
     pub fn new(mut config: PeersConfig) -> Self {
         let disk = config.disk.take();
@@ -118,6 +120,11 @@ impl Transport {
     /// This node, by its key.
     pub fn me(&self) -> NodeId {
         self.hub.borrow().me()
+    }
+
+    /// The site that this node belongs to, or wants to.
+    pub fn site(&self) -> SiteId {
+        self.hub.borrow().site()
     }
 
     /// The next thing that happened in the overlay; `news_bell` rings for it.
@@ -200,7 +207,6 @@ impl Transport {
     }
 }
 
-#[allow(dead_code)] // for the services that follow
 impl Node {
     /// Tells all peers that this node goes.
     pub fn leave_peers(self: &Rc<Self>) {

@@ -7,6 +7,7 @@
 //! Start at:  `PeerStream::connect`, `PeerStream::accept`.
 
 use super::moment;
+use crate::service::streams::ByteStream;
 use hyper::rt::ReadBufCursor;
 use identity::ring::SharedKeys;
 use netio::host::TcpStream;
@@ -227,7 +228,6 @@ impl PeerStream {
     }
 
     /// Breaks the connection at once, for both sides.
-    #[allow(dead_code)] // for services that forward consoles
     pub fn abort(&self) {
         self.tcp.abort();
     }
@@ -242,6 +242,12 @@ impl Drop for PeerStream {
     fn drop(&mut self) {
         self.finish();
         let _gone = self.pump_out(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl ByteStream for PeerStream {
+    fn abort(&mut self) {
+        Self::abort(self);
     }
 }
 

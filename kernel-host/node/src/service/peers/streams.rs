@@ -11,11 +11,7 @@
 use super::pipe::{Door, PeerStream};
 use super::{act, moment, wire_to};
 use crate::bell::Bell;
-use crate::service::server::Upgrades;
-use crate::service::{Node, requests};
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
+use crate::service::{Node, server};
 use netio::executor::{Either, race};
 use netio::host::{HostStack, TcpListener, TcpStream, tcp_connect};
 use protocol::NodeId;
@@ -23,7 +19,6 @@ use session::stream::HANDSHAKE_MS;
 use session::{Peer, Purpose};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -207,7 +202,6 @@ fn door(node: &Node) -> Option<Door> {
 /// # Errors
 ///
 /// The node is not known, or can't be reached.
-#[cfg_attr(not(test), allow(dead_code))] // for the services that follow
 pub(crate) async fn open_http(node: &Rc<Node>, to: NodeId) -> io::Result<PeerStream> {
     let peers = node.transport.as_ref();
     let address = peers.and_then(|peers| peers.hub.borrow().address_of(moment(), to));
@@ -266,7 +260,7 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
         return; // strangers say what they have to say in datagrams
     };
     match stream.purpose() {
-        Purpose::Http => serve_http(&node, stream).await,
+        Purpose::Http => server::serve_peer(node.clone(), Box::new(stream)).await,
         Purpose::Overlay => {
             let lane = Rc::new(Lane::default());
             if let Some(peers) = node.transport.as_ref() {
@@ -278,16 +272,6 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
         }
     }
     drop(place);
-}
-
-/// Answers the requests that another node forwards.
-async fn serve_http(node: &Rc<Node>, stream: PeerStream) {
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (node, upgrades) = (node.clone(), Upgrades::default());
-        async move { Ok::<_, Infallible>(requests::answer(&node, &upgrades, request).await) }
-    });
-    let served = Builder::new().serve_connection(stream, service).await;
-    drop(served); // the other node sees how it ended
 }
 
 /// What happened on a lane.

@@ -3,8 +3,9 @@
 //! Start at:  `Crowd`.
 
 use identity::admitter::AdmitEvent;
+use overlay::overlay::journal::Happening;
 use overlay::{Event, Overlay};
-use protocol::Moment;
+use protocol::{Moment, NodeId, SiteId};
 
 /// The number of nodes is told when it has been the same for so long.
 const SETTLE_MS: u64 = 1_500;
@@ -95,5 +96,51 @@ pub(crate) fn of_event(event: &Event) -> Option<String> {
                 .to_owned(),
         ),
         _ => None,
+    }
+}
+
+/// A line of the overlay's journal, for those who follow events.
+pub(crate) struct Line {
+    pub kind: &'static str,
+    pub node: Option<NodeId>,
+    pub subject: String,
+    pub text: String,
+}
+
+/// What a line of the journal says. `name` and `site_name`: what people call nodes and sites.
+pub(crate) fn of_journal(
+    what: Happening,
+    me: NodeId,
+    name: &dyn Fn(NodeId) -> String,
+    site_name: &dyn Fn(SiteId) -> String,
+) -> Line {
+    let node = |id: NodeId, text: &str| ("node", Some(id), name(id), text.to_owned());
+    let site = |id: SiteId, text: &str| ("site", None, site_name(id), text.to_owned());
+    let own = |text: String| ("node", Some(me), name(me), text);
+    let (kind, node, subject, text) = match what {
+        Happening::NodeAlive { node: id, .. } => node(id, "alive"),
+        Happening::NodeSuspect { node: id } => node(id, "does not answer; perhaps it is slow"),
+        Happening::NodeDead { node: id, .. } => node(id, "dead"),
+        Happening::NodeLeft { node: id, .. } => node(id, "left"),
+        Happening::SiteLost { site: id } => site(id, "no node of it answers"),
+        Happening::SiteBack { site: id } => site(id, "answers again"),
+        Happening::SiteRetired { site: id } => site(id, "given up for good"),
+        Happening::Reborn { .. } => own("was taken for dead, and has answered".to_owned()),
+        Happening::Cloned => own("another machine runs with its key".to_owned()),
+        Happening::Poison { kind, .. } => own(format!("can't read a record of kind {kind}")),
+        Happening::Ghost { kind, .. } => own(format!(
+            "refused an old record of kind {kind} that its site forgot"
+        )),
+        Happening::Clock { is_off: true } => own("its clock differs from its peers'".to_owned()),
+        Happening::Clock { is_off: false } => own("its clock is right again".to_owned()),
+        Happening::StartedAnew => {
+            own("was away for long, and starts from what its peers hold".to_owned())
+        }
+    };
+    Line {
+        kind,
+        node,
+        subject,
+        text,
     }
 }

@@ -106,7 +106,6 @@ pub(crate) struct Hub {
     counters: Counters,
 }
 
-#[cfg_attr(not(test), allow(dead_code))] // for the services that follow
 impl Hub {
     pub fn new(now: Moment, config: PeersConfig) -> Self {
         let mut rng = Rng::from_seed(config.random);
@@ -165,7 +164,6 @@ impl Hub {
         self.me
     }
 
-    #[cfg(test)]
     pub const fn site(&self) -> SiteId {
         self.site
     }

@@ -1,6 +1,7 @@
 //! Two nodes on one wire, as the appliance runs them.
 
-use super::super::{self as peers, Transport, open_http};
+use super::super::streams::open_http;
+use super::super::{self as peers, Transport};
 use super::{config, token};
 use crate::service::parent::Parent;
 use crate::service::standing::Address;

@@ -1,0 +1,351 @@
+//! Where a request is answered: here, by another node, or from what is known here.
+//!
+//! Does:      finds the host of what a request names; tries the candidates for a new VM one after
+//!            the other; takes in deletions whose host is away.
+//! Does not:  route what was forwarded: the node it reached answers, whatever it says.
+//! Bounds:    `RECENT_MAX` new VMs are remembered until their record has come.
+//! Trusts:    the atlas, which may be a second old: the host's own word decides.
+//! Start at:  `elsewhere`.
+
+use super::cluster::boxed;
+use super::forward::forward;
+use super::server::Upgrades;
+use super::{Node, count};
+use api::{Call, Operation, Reply, RequestHead};
+use bytes::Bytes;
+use cloud::{Atlas, Cloud, KnownVm};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use protocol::{Answer, Code, Command, NewVm, NodeId, Problem, Selector, Vm, VmId, VmState, Wish};
+use std::rc::Rc;
+
+/// New VMs on other nodes whose records may still be on their way here.
+pub(super) const RECENT_MAX: usize = 64;
+
+/// What another node answered, or what this node can say for it.
+pub(super) type Elsewhere = Option<Response<Full<Bytes>>>;
+
+/// A request on its way.
+pub(super) struct Asked<'a> {
+    pub upgrades: &'a Upgrades,
+    pub parts: &'a Parts,
+    pub wish: Wish,
+    pub body: Bytes,
+}
+
+impl Asked<'_> {
+    fn target(&self) -> &str {
+        let target = self.parts.uri.path_and_query();
+        target.map_or("/", |target| target.as_str())
+    }
+
+    /// The same target with the VM named by its id, which every node understands alike.
+    fn target_of(&self, vm: VmId) -> String {
+        let mut segments: Vec<&str> = self.target().splitn(5, '/').collect();
+        let id = vm.to_string();
+        if let Some(segment) = segments.get_mut(3) {
+            let query = segment.find('?').map(|at| segment[at..].to_owned());
+            let named = format!("{id}{}", query.unwrap_or_default());
+            *segment = &named;
+            return segments.join("/");
+        }
+        segments.join("/")
+    }
+}
+
+/// The answer, if another node than this one has to give it. `None`: it is for this node.
+pub(super) async fn elsewhere(
+    node: &Rc<Node>,
+    asked: &Asked<'_>,
+) -> Result<Elsewhere, Box<Problem>> {
+    let head = RequestHead::from(asked.parts);
+    let operation = api::operation(&head)?;
+    match operation {
+        Operation::ShowNode
+        | Operation::PowerOff
+        | Operation::Reboot
+        | Operation::ListEvents
+        | Operation::CreateImage
+        | Operation::ShowBlob
+        | Operation::PutBlob => to_wished(node, asked).await,
+        Operation::DeleteImage => {
+            if asked.wish.node.is_some() {
+                return to_wished(node, asked).await;
+            }
+            let Call::Cloud(request) = call(asked)? else {
+                return Ok(None);
+            };
+            let Command::DeleteImage(name) = request.command else {
+                return Ok(None);
+            };
+            let host = node.atlas().holder_of(&name).map_err(boxed)?;
+            to(node, asked, host, None).await
+        }
+        Operation::ListVms | Operation::ListImages | Operation::ListNodes => {
+            to_site(node, asked).await
+        }
+        Operation::CreateVm => create(node, asked).await,
+        Operation::ShowVm
+        | Operation::StartVm
+        | Operation::StopVm
+        | Operation::ResetVm
+        | Operation::DeleteVm
+        | Operation::Console
+        | Operation::ConsoleLog => to_host(node, asked, operation).await,
+        _ => Ok(None),
+    }
+}
+
+fn call(asked: &Asked<'_>) -> Result<Call, Box<Problem>> {
+    let head = RequestHead::from(asked.parts);
+    Ok(api::parse(&head, asked.body.to_vec())?)
+}
+
+async fn to(
+    node: &Node,
+    asked: &Asked<'_>,
+    host: NodeId,
+    what: Option<String>,
+) -> Result<Elsewhere, Box<Problem>> {
+    if host == node.facts.id {
+        return Ok(None);
+    }
+    count(&node.counters.forwarded);
+    let request = (asked.parts, asked.target());
+    let answer = forward(
+        node,
+        asked.upgrades,
+        host,
+        request,
+        asked.body.clone(),
+        what,
+    );
+    answer.await.map(Some)
+}
+
+/// To the node that the request names.
+async fn to_wished(node: &Node, asked: &Asked<'_>) -> Result<Elsewhere, Box<Problem>> {
+    let Some(wished) = &asked.wish.node else {
+        return Ok(None);
+    };
+    let host = {
+        let atlas = node.atlas();
+        let found = atlas.find_node(wished).map_err(boxed)?;
+        atlas.check_answers(found).map_err(boxed)?;
+        found.id
+    };
+    to(node, asked, host, None).await
+}
+
+/// A list of a site that keeps its own records comes from one of its nodes.
+async fn to_site(node: &Node, asked: &Asked<'_>) -> Result<Elsewhere, Box<Problem>> {
+    let Some(site) = &asked.wish.site else {
+        return Ok(None);
+    };
+    let host = {
+        let atlas = node.atlas();
+        let id = atlas.find_site(site).map_err(boxed)?;
+        atlas.keeper_of(id)
+    };
+    match host {
+        Some(host) => to(node, asked, host, None).await,
+        None => Ok(None),
+    }
+}
+
+/// A new VM: the candidates one after the other, until one takes it.
+async fn create(node: &Rc<Node>, asked: &Asked<'_>) -> Result<Elsewhere, Box<Problem>> {
+    let Call::Cloud(request) = call(asked)? else {
+        return Ok(None);
+    };
+    let Command::CreateVm(new) = &request.command else {
+        return Ok(None);
+    };
+    let candidates = candidates(node, new, &asked.wish)?;
+    let mut last = None;
+    for host in candidates {
+        if host == node.facts.id {
+            match super::requests::here(node, Call::Cloud(request.clone())).await {
+                Err(problem) if may_try_next(problem.code) => last = Some(Err(problem)),
+                Ok(reply) => return Ok(Some(respond(reply))),
+                Err(problem) => return Err(problem),
+            }
+            continue;
+        }
+        match to(node, asked, host, None).await {
+            Ok(Some(answer)) => {
+                let answer = remember(node, answer).await;
+                if !is_full(answer.status()) {
+                    return Ok(Some(answer));
+                }
+                last = Some(Ok(Some(answer)));
+            }
+            Ok(None) => return Ok(None),
+            Err(problem) => last = Some(Err(problem)),
+        }
+    }
+    last.unwrap_or(Ok(None))
+}
+
+fn candidates(node: &Node, new: &NewVm, wish: &Wish) -> Result<Vec<NodeId>, Box<Problem>> {
+    node.atlas().candidates(new, wish).map_err(boxed)
+}
+
+/// Problems of one node that another may not have.
+fn may_try_next(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NoCapacity | Code::NoKvm | Code::GoingDown | Code::LimitReached | Code::HostSilent
+    )
+}
+
+fn is_full(status: StatusCode) -> bool {
+    let full = [Code::NoCapacity, Code::NoKvm, Code::LimitReached];
+    full.iter().any(|code| code.status() == status.as_u16())
+}
+
+/// Notes where a new VM is, until its record has come.
+async fn remember(node: &Node, answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let (parts, body) = answer.into_parts();
+    let bytes = body.collect().await.map(|body| body.to_bytes());
+    let bytes = bytes.unwrap_or_default();
+    if parts.status == StatusCode::ACCEPTED
+        && let Ok(vm) = serde_json::from_slice::<Vm>(&bytes)
+    {
+        let mut recent = node.recent.borrow_mut();
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back((vm.id, vm.node));
+    }
+    Response::from_parts(parts, Full::new(bytes))
+}
+
+/// What a request about a VM needs to know of it.
+enum Host {
+    Here,
+    There(NodeId, VmId, String),
+    /// It does not answer; what is known stands for it.
+    Away(Box<KnownVm>),
+}
+
+fn host_of(node: &Node, atlas: &Atlas, selector: &Selector) -> Result<Host, Box<Problem>> {
+    let known = match atlas.find(selector) {
+        Ok(known) => known,
+        Err(refusal) => {
+            let recent = node.recent.borrow();
+            let named = |(vm, _): &&(VmId, NodeId)| vm.to_string() == selector.as_str();
+            return match recent.iter().find(named) {
+                Some((vm, host)) => Ok(Host::There(*host, *vm, format!("VM `{vm}`"))),
+                None => Err(boxed(refusal)),
+            };
+        }
+    };
+    Ok(if known.vm.node == node.facts.id {
+        Host::Here
+    } else if known.reachable && known.vm.state != VmState::Lost {
+        let what = format!("VM `{}`", known.vm.name);
+        Host::There(known.vm.node, known.vm.id, what)
+    } else {
+        Host::Away(Box::new(known.clone()))
+    })
+}
+
+async fn to_host(
+    node: &Rc<Node>,
+    asked: &Asked<'_>,
+    operation: Operation,
+) -> Result<Elsewhere, Box<Problem>> {
+    let selector = match call(asked)? {
+        Call::Console { vm, .. } | Call::ConsoleLog { vm } => vm,
+        Call::Cloud(request) => match request.command {
+            Command::ShowVm(vm)
+            | Command::StartVm(vm)
+            | Command::StopVm(vm, _)
+            | Command::ResetVm(vm)
+            | Command::DeleteVm(vm) => vm,
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let host = host_of(node, &node.atlas(), &selector)?;
+    let (host, vm, what) = match host {
+        Host::Here => return Ok(None),
+        Host::There(host, vm, what) => (host, vm, what),
+        Host::Away(known) => return without_host(node, operation, *known).map(Some),
+    };
+    count(&node.counters.forwarded);
+    let target = asked.target_of(vm);
+    let request = (asked.parts, target.as_str());
+    let answer = forward(
+        node,
+        asked.upgrades,
+        host,
+        request,
+        asked.body.clone(),
+        Some(what),
+    );
+    match answer.await {
+        // The record says what was true last, and how long ago.
+        Err(problem) if operation == Operation::ShowVm && problem.code == Code::HostSilent => {
+            match node.atlas().find(&vm.into()) {
+                Ok(known) => {
+                    let mut vm = known.vm.clone();
+                    if let Some(place) = &mut vm.place {
+                        place.reachable = false;
+                    }
+                    Ok(Some(respond(Reply::answer(&Answer::Vm(vm)))))
+                }
+                Err(_) => Err(problem),
+            }
+        }
+        answer => answer.map(Some),
+    }
+}
+
+/// What can be done for a VM whose host is away or gone for good.
+fn without_host(
+    node: &Rc<Node>,
+    operation: Operation,
+    known: KnownVm,
+) -> Result<Response<Full<Bytes>>, Box<Problem>> {
+    let lost = known.vm.state == VmState::Lost;
+    match operation {
+        Operation::ShowVm => Ok(respond(Reply::answer(&Answer::Vm(known.vm)))),
+        Operation::DeleteVm if known.vm.state == VmState::Deleting => {
+            Ok(respond(Reply::answer(&Answer::VmDeleted(known.vm))))
+        }
+        Operation::DeleteVm => {
+            let wish = Cloud::wish_to_delete(&known.vm, known.epoch, lost);
+            node.tell(known.realm, wish)?;
+            let mut vm = known.vm;
+            let host = vm
+                .place
+                .as_ref()
+                .map_or_else(String::new, |place| place.name.clone());
+            vm.state = VmState::Deleting;
+            vm.reason = (!lost).then(|| {
+                format!("its host {host} does not answer; it deletes the VM on its return")
+            });
+            node.saw("vm", Some(vm.node), vm.name.as_str(), "asked to be deleted");
+            Ok(respond(Reply::answer(&Answer::VmDeleted(vm))))
+        }
+        _ if lost => Err(boxed(cloud::Refusal::WrongState {
+            name: known.vm.name,
+            state: VmState::Lost,
+            wanted: "its host is gone for good, and the VM with it",
+        })),
+        _ => {
+            let host = known.vm.place.map_or_else(String::new, |place| place.name);
+            Err(boxed(cloud::Refusal::HostSilent {
+                node: host,
+                what: Some(format!("VM `{}`", known.vm.name)),
+            }))
+        }
+    }
+}
+
+pub(super) fn respond(reply: Reply) -> Response<Full<Bytes>> {
+    reply.into_http().map(|body| Full::new(Bytes::from(body)))
+}
