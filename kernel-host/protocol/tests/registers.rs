@@ -39,6 +39,7 @@ fn accepted() -> Accepted {
         ballot: ballot(7),
         written: Written {
             tag: tag(),
+            follows: Some(tag()),
             value: value(),
         },
         age_ms: u64::MAX,

@@ -94,6 +94,7 @@ impl Op {
         if let Wish::Swap { value, .. } = &self.wish {
             self.writing = Some(Written {
                 tag: self.tag,
+                follows: self.base,
                 value: value.clone(),
             });
             self.is_risked = true;

@@ -407,11 +407,18 @@ impl Ops {
             return;
         };
         let tag = view.written.as_ref().map(|written| written.tag);
+        let before = view.written.as_ref().and_then(|written| written.follows);
         let value = view.written.as_ref().map(|written| &written.value);
         let then = match &op.wish {
             Wish::Look => Some(view.outcome()),
             Wish::Swap { .. } if tag == Some(op.tag) => Some(Outcome::Done),
-            Wish::Swap { .. } if op.is_risked && tag != op.base => Some(Outcome::Unsure),
+            Wish::Swap { .. } if op.is_risked && tag != op.base && before != op.base => {
+                Some(Outcome::Unsure)
+            }
+            // Another write has taken the place that ours wanted.
+            Wish::Swap { .. } if op.is_risked && tag != op.base => {
+                Some(Outcome::Conflict(value.cloned()))
+            }
             Wish::Swap { expect, .. } if expect.as_ref() == value => None,
             Wish::Swap { .. } => Some(Outcome::Conflict(value.cloned())),
         };

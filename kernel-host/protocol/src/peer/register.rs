@@ -49,10 +49,12 @@ pub struct Tag {
     pub number: u64,
 }
 
-/// A value and the write that it came from.
+/// A value, the write that it came from, and the write that this one followed: whoever wanted to
+/// follow the same one knows by it that it did not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     pub tag: Tag,
+    pub follows: Option<Tag>,
     pub value: Value,
 }
 
