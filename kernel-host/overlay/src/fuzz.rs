@@ -2,12 +2,14 @@
 //!
 //! Start at:  `fuzz_overlay`.
 
-use crate::context::{Keyring, Verdict};
+use crate::context::{Context, Keyring, Outbox, Verdict};
 use crate::overlay::{Config, Input, Overlay};
 use crate::rules::Rules;
 use crate::store::Limits;
+use crate::swim::Swim;
 use core::net::SocketAddr;
-use protocol::peer::{Channel, Contact, Life, Record, RecordKind, Signature, site};
+use netcore::dice::Dice;
+use protocol::peer::{Channel, Contact, Life, Message, Record, RecordKind, Signature, site};
 use protocol::{Moment, Name, NodeId, SiteId, Timestamp};
 
 /// Believes every signature, so that bytes get as deep as they can.
@@ -124,4 +126,54 @@ pub fn fuzz_overlay(data: &[u8]) {
     overlay.check();
     assert!(overlay.nodes(now).len() <= 4096);
     assert!(overlay.memory_bytes() <= 8 << 20);
+}
+
+/// Hands the bytes to the failure detector of a site of five: each message is behind its sender and
+/// its length (two bytes), and comes a little later than the one before.
+///
+/// # Panics
+///
+/// When a message breaks the detector.
+pub fn fuzz_swim(data: &[u8]) {
+    let site = SiteId::from_bytes([7; 16]);
+    let me = contact(0, site);
+    let mut dice = Dice::new(7);
+    let mut swim = Swim::new(me, Life::new(3, 0), Rules::ALL, &mut dice);
+    let mut keyring = Credulous(site);
+    let mut out = Outbox::default();
+    let mut uptime_ms = 1000;
+    let mut rest = data;
+    let mut joined = 0;
+    loop {
+        let mut cx = Context {
+            now: Moment {
+                uptime_ms,
+                wall: Timestamp::from_unix_ms(0),
+            },
+            me: me.node,
+            site,
+            dice: &mut dice,
+            keyring: &mut keyring,
+            out: &mut out,
+        };
+        if joined < 4 {
+            joined += 1;
+            swim.join(&mut cx, contact(joined, site));
+        }
+        let Some((&[from, high, low], tail)) = rest.split_first_chunk() else {
+            break;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low])).min(tail.len());
+        let (bytes, tail) = tail.split_at(length);
+        rest = tail;
+        if let Ok(Message::Swim(message)) = Message::decode(Channel::Stream, bytes) {
+            swim.handle_message(&mut cx, contact(from % 8, site).node, message);
+        }
+        swim.handle_timeout(&mut cx);
+        for send in out.sends.drain(..) {
+            assert!(send.message.encode(send.channel).is_some(), "{send:?}");
+        }
+        uptime_ms += 20 * u64::from(from);
+    }
+    swim.check();
 }

@@ -16,6 +16,11 @@ fn overlay() {
     );
 }
 
+#[test]
+fn swim() {
+    corpus::replay(env!("CARGO_MANIFEST_DIR"), "swim", overlay::fuzz::fuzz_swim);
+}
+
 /// Writes what nodes really say as seeds, when `LUC_GOLDEN` is set.
 #[test]
 fn seeds_are_real_conversations() {

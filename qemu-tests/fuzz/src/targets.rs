@@ -45,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("node/seeds",             node::service::fuzz_seeds),
     ("node/supervision",       node::supervision::fuzz_supervision),
     ("overlay/overlay",        overlay::fuzz::fuzz_overlay),
+    ("overlay/swim",           overlay::fuzz::fuzz_swim),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),
     ("protocol/record",        protocol::fuzz::fuzz_record),
     ("protocol/register",      protocol::fuzz::fuzz_register),
