@@ -1,5 +1,10 @@
 //! What must hold for any bytes that peers send.
 //!
+//! Does:      feeds a node, or one part of it, and panics on a broken promise; a fuzzer, and the
+//!            test that replays the corpus, call it.
+//! Does not:  search for inputs.
+//! Bounds:    as long as the bytes.
+//! Trusts:    nothing but its own keyring, which believes all signatures.
 //! Start at:  `fuzz_overlay`.
 
 use crate::context::{Context, Keyring, Outbox, Verdict};

@@ -86,6 +86,7 @@ impl Runtime<Name> for &mut Desk {
         let (of, opinion) = match notification {
             Notification::MemberUp(name) => (name.node, Opinion::Alive),
             Notification::MemberDown(name) => (name.node, Opinion::Dead),
+            Notification::ProbeFailed(_, name) => (name.node, Opinion::Suspect),
             _ => return,
         };
         self.wishes
