@@ -179,7 +179,24 @@ impl Directory {
                     .into_iter()
                     .collect()
             }
+            RecordKind::CERTIFICATE => {
+                self.silence_replaced(cx, NodeId::from_bytes(record.key.subject));
+                Vec::new()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// A certificate may say that a machine has a new key: what it said under the old one, of
+    /// itself and of others, counts no more.
+    fn silence_replaced(&mut self, cx: &Context<'_>, newcomer: NodeId) {
+        let site = cx.keyring.site_of(newcomer);
+        for word in site
+            .and_then(|site| self.sites.get_mut(&site))
+            .into_iter()
+            .flat_map(|site| &mut site.words)
+        {
+            word.ended |= cx.keyring.is_replaced(word.speaker);
         }
     }
 
@@ -212,7 +229,8 @@ impl Directory {
         word.members = record.version;
         word.written = word.written.max(record.written);
         word.heard_ms = now_ms;
-        word.ended = record.ended || said.is_none();
+        let is_replaced = cx.keyring.is_replaced(record.author);
+        word.ended = record.ended || said.is_none() || is_replaced;
         let mut changes = Vec::new();
         if is_new {
             changes.push(Change::NewSite(site));

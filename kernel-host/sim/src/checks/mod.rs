@@ -241,6 +241,32 @@ impl Judge {
     }
 }
 
+/// A record in a line, for logs.
+fn gist(record: &protocol::peer::Record) -> String {
+    use protocol::peer::members::Health;
+    use protocol::peer::{RecordKind, SiteMembers};
+    let (epoch, seq) = (record.version.epoch, record.version.seq);
+    let end = if record.ended { " ended" } else { "" };
+    let mut said = format!(
+        "stored kind {} of {} by {} version {epoch}.{seq}{end}",
+        record.key.kind.0,
+        protocol::NodeId::from_bytes(record.key.subject).short(),
+        record.author.short()
+    );
+    if record.key.kind == RecordKind::SITE_MEMBERS {
+        for line in SiteMembers::lines(&record.body) {
+            let health = match line.health {
+                Health::Alive => "alive",
+                Health::Dead => "dead",
+                Health::Left => "left",
+                Health::Other(_) => "?",
+            };
+            said += &format!(", {} {} {health}", line.node.short(), line.life);
+        }
+    }
+    said
+}
+
 impl Judge {
     fn tell<M: Machine>(&self, world: &World<M>, host: u32, what: &dyn fmt::Debug) {
         if let Some(tell) = self.tell {
@@ -272,7 +298,10 @@ impl Judge {
 
 impl<M: Machine> Watch<M> for Judge {
     fn note(&mut self, world: &mut World<M>, host: u32, note: Note) {
-        self.tell(world, host, &note);
+        match &note {
+            Note::Stored(record) => self.tell(world, host, &gist(record)),
+            note => self.tell(world, host, note),
+        }
         match note {
             Note::Opinion { of, opinion } => self.views.changed(world.now_ms(), of, opinion),
             Note::Stored(record) => self.records.stored(world, host, &record, &mut self.found),

@@ -284,7 +284,14 @@ impl Records {
             let Some(machine) = &host.machine else {
                 continue;
             };
-            for vm in self.vms.values().filter(|vm| vm.is_deleted) {
+            // A deletion that nobody heard of may be lost with its node.
+            let told = |vm: &&Vm| {
+                world
+                    .hosts
+                    .iter()
+                    .any(|one| one.is_up() && one.id == vm.owner)
+            };
+            for vm in self.vms.values().filter(|vm| vm.is_deleted).filter(told) {
                 if machine.record(&vm.key).is_some_and(|record| !record.ended) {
                     let what = format!("host {} still shows {:?}", host.place.host, vm.key);
                     found.add("I6", now_ms, what);
