@@ -24,7 +24,7 @@ use protocol::{Moment, NodeId, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SITES_MAX: usize = 1024;
-const WORDS_MAX: usize = 8;
+const WORDS_MAX: usize = 16;
 /// A word that was not renewed for so long does not count any more, while another does.
 pub const STALE_MS: u64 = 150_000;
 /// How far clocks may be apart when a word's own age is judged.
@@ -200,7 +200,8 @@ impl Directory {
         }
     }
 
-    fn word(&mut self, cx: &Context<'_>, speaker: NodeId) -> Option<(SiteId, &mut Word, bool)> {
+    fn word(&mut self, cx: &Context<'_>, record: &Record) -> Option<(SiteId, &mut Word, bool)> {
+        let (speaker, written) = (record.author, record.written);
         let id = cx.keyring.site_of(speaker)?;
         let is_new = self.add_site(id);
         let site = self.sites.get_mut(&id)?;
@@ -208,8 +209,12 @@ impl Directory {
         let at = match at {
             Some(at) => at,
             None => {
+                // What was written last counts: old words come again from whoever kept them.
                 if site.words.len() == WORDS_MAX {
-                    let oldest = (0..WORDS_MAX).min_by_key(|at| site.words[*at].heard_ms)?;
+                    let oldest = (0..WORDS_MAX).min_by_key(|at| site.words[*at].written)?;
+                    if site.words[oldest].written >= written {
+                        return None;
+                    }
                     site.words.remove(oldest);
                 }
                 site.words.push(Word::of(speaker));
@@ -223,7 +228,7 @@ impl Directory {
         let now_ms = cx.now_ms();
         let (me, ours) = (self.me, self.site);
         let said = SiteMembers::decode(&record.body);
-        let Some((site, word, is_new)) = self.word(cx, record.author) else {
+        let Some((site, word, is_new)) = self.word(cx, record) else {
             return Vec::new();
         };
         word.members = record.version;
@@ -257,7 +262,7 @@ impl Directory {
         let Some(load) = SiteLoad::decode(&record.body).filter(|_| !record.ended) else {
             return Vec::new();
         };
-        let Some((site, word, is_new)) = self.word(cx, record.author) else {
+        let Some((site, word, is_new)) = self.word(cx, record) else {
             return Vec::new();
         };
         // Until the members that it speaks of have come, it says nothing about them.
