@@ -118,3 +118,23 @@ pub fn fuzz_register(data: &[u8]) {
     let again = postcard::to_extend(&message, Vec::new()).expect("what was read can be written");
     assert_eq!(postcard::from_bytes(&again), Ok(message));
 }
+
+/// Reads the bytes as the body of a message about the cluster's table, and as one of its entries.
+pub fn fuzz_lookup(data: &[u8]) {
+    use crate::peer::lookup::{BUCKETS, Entry, LIVES_S_MAX, LookupMessage};
+    if let Ok((entry, _)) = postcard::take_from_bytes::<Entry>(data) {
+        assert!(entry.lives_s <= LIVES_S_MAX && entry.key.bucket() < BUCKETS);
+        assert!(
+            !entry.is_newer_than(&entry),
+            "no entry is newer than itself"
+        );
+        let signed = entry.signed_part();
+        let whole = postcard::to_extend(&entry, Vec::new()).expect("what was read can be written");
+        assert!(signed.ends_with(&whole[..whole.len() - 64]));
+    }
+    let Ok((message, _)) = postcard::take_from_bytes::<LookupMessage>(data) else {
+        return;
+    };
+    let again = postcard::to_extend(&message, Vec::new()).expect("what was read can be written");
+    assert_eq!(postcard::from_bytes(&again), Ok(message));
+}

@@ -35,3 +35,12 @@ fn register() {
         protocol::fuzz::fuzz_register,
     );
 }
+
+#[test]
+fn lookup() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "lookup",
+        protocol::fuzz::fuzz_lookup,
+    );
+}

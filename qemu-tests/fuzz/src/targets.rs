@@ -47,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("overlay/overlay",        overlay::fuzz::fuzz_overlay),
     ("overlay/swim",           overlay::fuzz::fuzz_swim),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),
+    ("protocol/lookup",        protocol::fuzz::fuzz_lookup),
     ("protocol/record",        protocol::fuzz::fuzz_record),
     ("protocol/register",      protocol::fuzz::fuzz_register),
     ("protocol/words",         protocol::fuzz::fuzz_words),

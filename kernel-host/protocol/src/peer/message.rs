@@ -92,7 +92,7 @@ messages! {
     2 Spread(SpreadMessage): "Links between neighbours, and the broadcast tree.",
     3 Recon(ReconMessage): "Reconciliation of two nodes' record sets.",
     4 Register(RegisterMessage): "Compare-and-swap registers and host leases.",
-    5 Lookup(LookupMessage): "Records asked for one by one.",
+    5 Lookup(LookupMessage): "The table of small values that is spread over the cluster.",
     6 Admission(AdmissionMessage): "Joining, renewal and approval.",
     7 Directory(DirectoryMessage): "Whether a site still answers.",
 }
