@@ -18,6 +18,7 @@ pub mod fuzz;
 pub mod guardians;
 pub mod lease;
 pub mod links;
+pub mod lookup;
 pub mod overlay;
 pub mod recon;
 pub mod register;

@@ -7,9 +7,13 @@
 //! Start at:  `Whole`.
 
 use crate::machine::{Ask, Birth, Machine, Note, Opinion, Reply, Wish};
+use overlay::lookup::Reach;
 use overlay::{Answer, Config, Draft, Event, Input, NodeState, Output, Overlay};
 use protocol::peer::{Channel, Contact, Realm, Record, RecordKey, RecordKind};
-use protocol::{Moment, NodeId};
+use protocol::{Digest, Moment, NodeId};
+
+/// How long entries of the table live without their author.
+const LIVES_S: u32 = 3600;
 
 /// A node of ours.
 #[derive(Debug)]
@@ -108,8 +112,17 @@ impl Machine for Whole {
                 value,
             },
             Ask::Read { register } => Input::Read { ask, register },
-            Ask::Put { key, value } => Input::Put { ask, key, value },
-            Ask::Find { key } => Input::Find { ask, key },
+            Ask::Put { key, value } => Input::Put {
+                ask,
+                key: digest_of(key),
+                value,
+                lives_s: LIVES_S,
+            },
+            Ask::Find { key } => Input::Find {
+                ask,
+                key: digest_of(key),
+                reach: Reach::Most,
+            },
             Ask::Leave => Input::Leave,
         };
         if self.overlay.handle_input(now, input).is_err() {
@@ -195,8 +208,20 @@ impl Machine for Whole {
     }
 }
 
+/// Keys of the table are digests.
+fn digest_of(key: [u8; 16]) -> [u8; 32] {
+    Digest::of(&key).bytes()
+}
+
 fn reply_of(answer: Answer) -> Reply {
     match answer {
+        // What fewer than most have taken may be gone before it is repeated.
+        Answer::Taken { homes, of } if homes <= of / 2 => Reply::Unsure,
+        Answer::Taken { .. } => Reply::Done,
+        Answer::Found { mut values, .. } => {
+            values.sort_by_key(|one| (one.age_ms, one.author));
+            Reply::Value(values.into_iter().next().map(|one| one.value))
+        }
         Answer::Done => Reply::Done,
         Answer::Value(value) => Reply::Value(value),
         Answer::Conflict(value) => Reply::Conflict(value),

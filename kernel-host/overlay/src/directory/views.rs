@@ -147,6 +147,16 @@ impl Directory {
         targets
     }
 
+    /// All sites that are not retired, and how many nodes each last said are there.
+    pub fn sizes(&self) -> impl Iterator<Item = (SiteId, u32)> {
+        let known = self.sites.iter().filter(|(_, site)| !site.is_retired);
+        known.map(|(id, site)| {
+            let words = site.words.iter().filter(|word| !word.ended);
+            let last = words.max_by_key(|word| (word.written, word.speaker));
+            (*id, last.map_or(0, |word| word.alive))
+        })
+    }
+
     /// A site, but for what our own membership knows better of our own.
     pub fn site(&self, view: &View<'_>, site: SiteId) -> Option<SiteView> {
         let known = self.sites.get(&site).filter(|known| !known.is_retired)?;

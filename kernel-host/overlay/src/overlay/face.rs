@@ -7,6 +7,7 @@
 //! Start at:  `Input`, `Output`.
 
 use crate::context::{Event, Save};
+use crate::lookup::{Found, Reach};
 use crate::rules::Rules;
 use crate::store;
 use core::net::SocketAddr;
@@ -73,16 +74,24 @@ pub enum Input<'a> {
         ask: u64,
         register: [u8; 16],
     },
-    /// Puts a value into the cluster's table.
+    /// Puts a value into the cluster's table, in our name. It stays until this node has been gone
+    /// for `lives_s`; after a restart it must be put again.
     Put {
         ask: u64,
-        key: [u8; 16],
+        key: [u8; 32],
         value: Vec<u8>,
+        lives_s: u32,
     },
-    /// Finds a value in the cluster's table.
+    /// Takes back what we have put under a key.
+    Remove {
+        ask: u64,
+        key: [u8; 32],
+    },
+    /// Finds all values under a key of the cluster's table.
     Find {
         ask: u64,
-        key: [u8; 16],
+        key: [u8; 32],
+        reach: Reach,
     },
     /// Says goodbye to the site.
     Leave,
@@ -111,10 +120,21 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Done,
-    /// What the register or the table's entry holds.
+    /// What the register holds.
     Value(Option<Vec<u8>>),
     /// The register held another value.
     Conflict(Option<Vec<u8>>),
+    /// So many of a key's homes have taken what was put. Fewer than most: it is tried again.
+    Taken {
+        homes: u8,
+        of: u8,
+    },
+    /// What is under a key, of each author one; so many of its homes were sure.
+    Found {
+        values: Vec<Found>,
+        homes: u8,
+        of: u8,
+    },
     /// It may or may not have happened.
     Unsure,
     /// It did not happen.

@@ -12,6 +12,7 @@ mod book;
 mod doubts;
 mod face;
 pub mod journal;
+mod lookup;
 mod reads;
 mod records;
 mod registers;
@@ -24,6 +25,7 @@ use crate::context::{Context, Event, Keyring, Outbox};
 use crate::directory::Directory;
 use crate::guardians::Presence;
 use crate::links::Links;
+use crate::lookup::Lookup;
 use crate::recon::Recon;
 use crate::register::Registers;
 use crate::rules::Rules;
@@ -109,6 +111,7 @@ pub struct Overlay {
     book: Book,
     doubts: Doubts,
     registers: Registers,
+    lookup: Lookup,
     journal: Journal,
     /// Consumers' failures on a record of this version.
     strikes: BTreeMap<RecordKey, (Version, u8)>,
@@ -137,9 +140,11 @@ impl Overlay {
         let boots = config.life.boots();
         let mut cx = core.context(now);
         let registers = Registers::new(&mut cx, boots, config.rules, &config.saved);
+        let lookup = Lookup::new(&mut cx);
         let mut overlay = Self {
             core,
             registers,
+            lookup,
             site_name: config.site_name,
             life: config.life,
             rules: config.rules,
@@ -215,8 +220,8 @@ impl Overlay {
                 self.ask_register(now, ask, register, Wish::Look);
                 Ok(())
             }
-            Input::Put { ask, .. } | Input::Find { ask, .. } => {
-                self.answer(ask, Answer::Refused);
+            Input::Put { .. } | Input::Remove { .. } | Input::Find { .. } => {
+                self.ask_table(now, input);
                 Ok(())
             }
             Input::Leave => {
@@ -246,6 +251,7 @@ impl Overlay {
         self.handle_directory_timeout(now);
         self.handle_spread_timeout(now);
         self.handle_register_timeout(now);
+        self.handle_lookup_timeout(now);
         if self.doubts.next_timeout().is_some_and(|at| at <= now_ms) {
             self.ask_for_doubtful(now);
         }
@@ -266,6 +272,7 @@ impl Overlay {
             self.links.next_timeout(),
             self.tree.next_timeout(),
             self.registers.next_timeout(),
+            self.lookup.next_timeout(),
             self.doubts.next_timeout(),
             Some(self.upkeep_ms),
         ]
@@ -311,7 +318,7 @@ impl Overlay {
             Message::Unknown { .. } => self.counters.unknown_kinds += 1,
             Message::Admission(_) => self.counters.misdirected += 1,
             Message::Register(message) => self.receive_register(now, from, message),
-            Message::Lookup(_) => {}
+            Message::Lookup(message) => self.receive_lookup(now, from, message),
         }
         Ok(())
     }
@@ -406,6 +413,7 @@ impl Overlay {
                 self.post(now, send.to, send.channel, &send.message);
             }
             self.fetch_answers();
+            self.fetch_table_answers();
             let Some(event) = self.core.outbox.events.pop_front() else {
                 break;
             };

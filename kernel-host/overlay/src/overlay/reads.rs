@@ -202,6 +202,7 @@ impl Overlay {
             + self.book.memory_bytes()
             + self.doubts.memory_bytes()
             + self.journal.memory_bytes()
+            + self.lookup.memory_bytes()
             + self.members.len() * (std::mem::size_of::<Member>() + 24)
             + self.strikes.len() * 80
             + self.renewals.len() * 64
@@ -213,6 +214,7 @@ impl Overlay {
         self.swim.check();
         self.links.check();
         self.tree.check();
+        self.lookup.check();
         assert!(
             !self.members.contains_key(&self.core.me.node),
             "we are no other"

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use netcore::dice::Dice;
-use overlay::{Config, Event, Input, Keyring, NodeState, Output, Overlay, Rules, Verdict, store};
+use overlay::{
+    Answer, Config, Event, Input, Keyring, NodeState, Output, Overlay, Rules, Verdict, store,
+};
 use protocol::peer::{Channel, Contact, Life, Realm, Record, RecordKind, Signature, site};
 use protocol::{Moment, Name, NodeId, SiteId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -90,6 +92,7 @@ pub struct Node {
     pub overlay: Overlay,
     pub disk: BTreeMap<String, Vec<u8>>,
     pub stored: Vec<Record>,
+    pub answers: BTreeMap<u64, Answer>,
     pub bytes_out: u64,
 }
 
@@ -161,6 +164,7 @@ impl World {
             overlay,
             disk,
             stored: Vec::new(),
+            answers: BTreeMap::new(),
             bytes_out: 0,
         };
         self.nodes.insert(me.node, node);
@@ -229,7 +233,8 @@ impl World {
                     None => drop(node.disk.remove(&save.key)),
                 },
                 Output::Event(Event::Stored(record)) => node.stored.push(*record),
-                Output::Event(_) | Output::Answer { .. } => {}
+                Output::Answer { ask, answer } => drop(node.answers.insert(ask, answer)),
+                Output::Event(_) => {}
             }
         }
     }
