@@ -31,6 +31,24 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (**self).read(offset, out)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+}
+
 /// A partition or a file of a fixed size.
 #[derive(Debug)]
 pub struct FileDisk {

@@ -1,15 +1,15 @@
 //! A disk in memory that fails on command: for tests and simulations.
 //!
-//! Does:      loses what was not synced, tears a write at a sector, flips a bit, is full, or
-//!            answers with errors; the same dice give the same faults.
-//! Does not:  model time: a stall is the caller's business.
+//! Does:      loses what was not synced, tears a write at a sector, flips a bit, is full, is
+//!            write-protected, stalls, or answers with errors; the same dice give the same faults.
+//! Does not:  model time: a stall lasts until the test ends it.
 //! Bounds:    its size, in memory.
 //! Trusts:    its test.
 //! Start at:  `FaultyDisk::power_cut`.
 
 use crate::Disk;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -19,12 +19,16 @@ struct Inside {
     /// What a power cut may lose, in the order of writing.
     pending: Vec<(u64, Vec<u8>)>,
     broken: bool,
+    protected: bool,
+    stalled: bool,
+    /// Writes until it breaks down.
+    writes_left: Option<u64>,
     syncs: u64,
 }
 
 /// A disk that several handles share: one survives the power cut of the other's owner.
 #[derive(Debug, Clone, Default)]
-pub struct FaultyDisk(Arc<Mutex<Inside>>);
+pub struct FaultyDisk(Arc<(Mutex<Inside>, Condvar)>);
 
 impl FaultyDisk {
     /// An empty disk of this many bytes.
@@ -36,7 +40,15 @@ impl FaultyDisk {
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever asks the disk to do something: that waits while it stalls.
+    fn answering(&self) -> MutexGuard<'_, Inside> {
+        let inside = self.inside();
+        let stalls = |inside: &mut Inside| inside.stalled;
+        let answered = self.0.1.wait_while(inside, stalls);
+        answered.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The power goes: of the writes since the last sync each is kept, lost or torn at a sector, as
@@ -54,6 +66,7 @@ impl FaultyDisk {
             inside.put(offset, &bytes[..kept.min(bytes.len())]);
         }
         inside.broken = false;
+        inside.writes_left = None;
     }
 
     /// Turns one bit, below the disk's knowledge.
@@ -68,6 +81,22 @@ impl FaultyDisk {
     /// From now on everything fails, until the next power cut.
     pub fn break_down(&self) {
         self.inside().broken = true;
+    }
+
+    /// Everything fails after so many more writes, until the next power cut.
+    pub fn break_after(&self, writes: u64) {
+        self.inside().writes_left = Some(writes);
+    }
+
+    /// Whether writes and syncs fail, and reads do not.
+    pub fn protect(&self, protected: bool) {
+        self.inside().protected = protected;
+    }
+
+    /// Whether nothing is answered: who asks waits.
+    pub fn stall(&self, stalled: bool) {
+        self.inside().stalled = stalled;
+        self.0.1.notify_all();
     }
 
     /// Syncs so far.
@@ -95,6 +124,13 @@ impl Inside {
             Ok(())
         }
     }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.protected {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(())
+    }
 }
 
 impl Disk for FaultyDisk {
@@ -103,7 +139,7 @@ impl Disk for FaultyDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let inside = self.inside();
+        let inside = self.answering();
         inside.check(offset, out.len())?;
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         out.copy_from_slice(&inside.safe[at..at + out.len()]);
@@ -121,15 +157,22 @@ impl Disk for FaultyDisk {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut inside = self.inside();
+        let mut inside = self.answering();
+        match inside.writes_left.as_mut().map(|left| left.checked_sub(1)) {
+            Some(None) => inside.broken = true,
+            Some(left) => inside.writes_left = left,
+            None => {}
+        }
         inside.check(offset, bytes.len())?;
+        inside.check_writable()?;
         inside.pending.push((offset, bytes.to_vec()));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut inside = self.inside();
+        let mut inside = self.answering();
         inside.check(0, 0)?;
+        inside.check_writable()?;
         inside.syncs += 1;
         let pending = std::mem::take(&mut inside.pending);
         for (offset, bytes) in pending {

@@ -18,5 +18,5 @@ mod store;
 mod volume;
 
 pub use disk::Disk;
-pub use store::{KEY_BYTES_MAX, OpenError, SaveError, Store, VALUE_BYTES_MAX};
+pub use store::{Change, KEY_BYTES_MAX, OpenError, SaveError, Store, VALUE_BYTES_MAX};
 pub use volume::{BadVolume, Volume, fuzz_header};

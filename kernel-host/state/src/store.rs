@@ -1,7 +1,8 @@
 //! Keys and values that survive power cuts.
 //!
 //! Does:      reads everything at the start; then writes whole batches, each safe on disk or not
-//!            there at all.
+//!            there at all. A full disk refuses a batch and may take the next; a disk that fails
+//!            is not written to again, because nobody knows what it still holds.
 //! Does not:  serve reads later: whoever needs the values keeps them.
 //! Bounds:    `KEY_BYTES_MAX`, `VALUE_BYTES_MAX`, `CACHE_BYTES` of memory.
 //! Trusts:    redb for the order of writes; nothing else about the disk.
@@ -9,6 +10,8 @@
 
 use crate::{BadVolume, Disk, Volume};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::io;
+use std::sync::Arc;
 
 /// Bytes of a key: paths such as `register/<hex>`.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -42,7 +45,7 @@ impl OpenError {
                 "The disk is failing or write-protected; replace it"
             }
             Self::Damaged(_) => {
-                "The node lives without it; to begin anew, write zeros to the partition"
+                "Replace the disk; or, to begin anew under a new key, write zeros to the partition"
             }
         }
     }
@@ -53,7 +56,11 @@ impl OpenError {
 pub enum SaveError {
     #[error("the key or the value of `{key}` is too long")]
     TooLong { key: String },
-    #[error("saving to the state partition")]
+    /// Nothing was changed, and a later batch may fit.
+    #[error("the state partition is full")]
+    Full,
+    /// Nothing is known about this batch, and the store takes no other.
+    #[error("the state partition fails: {0}")]
     Disk(#[source] Box<redb::Error>),
 }
 
@@ -63,7 +70,9 @@ pub type Change = (String, Option<Vec<u8>>);
 /// See the module.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    disk: Arc<dyn Disk>,
+    /// `None`: the disk failed, and nobody knows what is on it.
+    database: Option<Database>,
 }
 
 impl Store {
@@ -72,13 +81,9 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(disk: impl Disk) -> Result<Self, OpenError> {
-        let volume = Volume::open(disk)?;
-        let damaged = |error: redb::Error| OpenError::Damaged(error);
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(volume)
-            .map_err(|error| damaged(error.into()))?;
-        Ok(Self { database })
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let database = Some(database_on(&disk)?);
+        Ok(Self { disk, database })
     }
 
     /// All keys and values, in the order of the keys.
@@ -90,7 +95,7 @@ impl Store {
     }
 
     fn read(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let transaction = self.database.begin_read()?;
+        let transaction = self.database()?.begin_read()?;
         let table = match transaction.open_table(TABLE) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -109,7 +114,7 @@ impl Store {
     /// # Errors
     /// See [`SaveError`]: then none of it is kept, unless a later opening shows otherwise because
     /// the disk failed in the very last step.
-    pub fn save(&self, changes: &[Change]) -> Result<(), SaveError> {
+    pub fn save(&mut self, changes: &[Change]) -> Result<(), SaveError> {
         for (key, value) in changes {
             let value_bytes = value.as_ref().map_or(0, Vec::len);
             if key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -117,12 +122,33 @@ impl Store {
                 return Err(SaveError::TooLong { key });
             }
         }
-        self.write(changes)
-            .map_err(|error| SaveError::Disk(Box::new(error)))
+        let Err(error) = self.write(changes) else {
+            return Ok(());
+        };
+        // The database takes nothing more once its disk refused a step.
+        self.database = None;
+        if !is_full(&error) {
+            return Err(SaveError::Disk(Box::new(error)));
+        }
+        match database_on(&self.disk) {
+            Ok(database) => {
+                self.database = Some(database);
+                Err(SaveError::Full)
+            }
+            Err(OpenError::Damaged(error)) => Err(SaveError::Disk(Box::new(error))),
+            Err(OpenError::Volume(bad)) => {
+                let error = redb::Error::Io(io::Error::other(bad));
+                Err(SaveError::Disk(Box::new(error)))
+            }
+        }
+    }
+
+    fn database(&self) -> Result<&Database, redb::Error> {
+        self.database.as_ref().ok_or(redb::Error::PreviousIo)
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.database()?.begin_write()?;
         {
             let mut table = transaction.open_table(TABLE)?;
             for (key, value) in changes {
@@ -135,4 +161,17 @@ impl Store {
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn database_on(disk: &Arc<dyn Disk>) -> Result<Database, OpenError> {
+    let volume = Volume::open(Arc::clone(disk))?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    let database = builder.create_with_backend(volume);
+    database.map_err(|error| OpenError::Damaged(error.into()))
+}
+
+/// Whether the partition has no room for more: `Volume` says so before anything is written.
+fn is_full(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull)
 }

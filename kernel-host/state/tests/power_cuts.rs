@@ -34,7 +34,7 @@ fn a_power_cut_loses_no_acknowledged_batch_and_tears_none() {
         let disk = FaultyDisk::new(SIZE);
         let mut known = BTreeMap::new();
         for round in 0..6 {
-            let store = Store::open(disk.clone()).unwrap();
+            let mut store = Store::open(disk.clone()).unwrap();
             assert_eq!(entries(&store), known, "seed {seed}, round {round}");
             for _ in 0..dice.below(6) {
                 let changes = batch(&mut dice);
@@ -78,23 +78,23 @@ fn a_commit_that_was_cut_in_the_middle_is_there_whole_or_not_at_all() {
     for seed in 1..=60 {
         let mut dice = Dice(seed);
         let disk = FaultyDisk::new(SIZE);
-        let store = Store::open(disk.clone()).unwrap();
+        let mut store = Store::open(disk.clone()).unwrap();
         store
             .save(&[
                 ("a".to_owned(), Some(vec![1; 2000])),
                 ("b".to_owned(), Some(vec![1])),
             ])
             .unwrap();
-        let shadow = Cut::of(&disk, dice.below(12));
         drop(store);
-        let store = Store::open(shadow.clone()).unwrap();
+        let mut store = Store::open(disk.clone()).unwrap();
+        disk.break_after(dice.below(12));
         let result = store.save(&[
             ("a".to_owned(), Some(vec![2; 3000])),
             ("b".to_owned(), Some(vec![2])),
         ]);
         drop(store);
-        shadow.disk.power_cut(|limit| dice.below(limit));
-        let found = entries(&Store::open(shadow.disk.clone()).unwrap());
+        disk.power_cut(|limit| dice.below(limit));
+        let found = entries(&Store::open(disk.clone()).unwrap());
         let (old, new) = (found["a"] == [1; 2000], found["a"] == [2; 3000]);
         assert!(
             old && found["b"] == [1] || new && found["b"] == [2],
@@ -104,47 +104,6 @@ fn a_commit_that_was_cut_in_the_middle_is_there_whole_or_not_at_all() {
             new || result.is_err(),
             "seed {seed}: an acknowledged batch is gone"
         );
-    }
-}
-
-/// A disk that breaks down after so many writes.
-#[derive(Debug, Clone)]
-struct Cut {
-    disk: FaultyDisk,
-    left: std::sync::Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl Cut {
-    fn of(disk: &FaultyDisk, writes: u64) -> Self {
-        Self {
-            disk: disk.clone(),
-            left: std::sync::Arc::new(writes.into()),
-        }
-    }
-}
-
-impl Disk for Cut {
-    fn size(&self) -> u64 {
-        self.disk.size()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.disk.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        let order = std::sync::atomic::Ordering::Relaxed;
-        let counted = self
-            .left
-            .fetch_update(order, order, |left| left.checked_sub(1));
-        if counted.is_err() {
-            self.disk.break_down();
-        }
-        self.disk.write(offset, bytes)
-    }
-
-    fn sync(&self) -> std::io::Result<()> {
-        self.disk.sync()
     }
 }
 
@@ -174,7 +133,7 @@ fn a_flipped_bit_never_becomes_a_panic() {
     let mut dice = Dice(7);
     for _ in 0..60 {
         let disk = FaultyDisk::new(1 << 20);
-        let store = Store::open(disk.clone()).unwrap();
+        let mut store = Store::open(disk.clone()).unwrap();
         store
             .save(&[("a".to_owned(), Some(vec![1; 2000]))])
             .unwrap();
@@ -189,7 +148,7 @@ fn a_flipped_bit_never_becomes_a_panic() {
 #[test]
 fn a_full_partition_refuses_a_batch_and_keeps_the_rest() {
     let disk = FaultyDisk::new(1 << 20);
-    let store = Store::open(disk.clone()).unwrap();
+    let mut store = Store::open(disk.clone()).unwrap();
     store
         .save(&[("first".to_owned(), Some(vec![1; 100]))])
         .unwrap();
@@ -201,16 +160,48 @@ fn a_full_partition_refuses_a_batch_and_keeps_the_rest() {
         }
     }
     let (number, error) = refused.expect("one mebibyte is full at some time");
-    assert!(matches!(error, SaveError::Disk(_)), "{error}");
+    assert!(matches!(error, SaveError::Full), "{error}");
+    let last = format!("more/{}", number - 1);
+    store.save(&[(last, None)]).unwrap();
+    store.save(&[("small".to_owned(), Some(vec![3]))]).unwrap();
     drop(store);
     let found = entries(&Store::open(disk).unwrap());
     assert_eq!(found.len(), 1 + number);
-    assert_eq!(found["first"], [1; 100]);
+    assert_eq!(
+        (&found["first"], &found["small"]),
+        (&vec![1; 100], &vec![3])
+    );
+}
+
+/// After a failed sync the kernel may show what the disk never got: nothing is built on it.
+#[test]
+fn a_disk_that_failed_once_is_not_written_to_again() {
+    let disk = FaultyDisk::new(SIZE);
+    let mut store = Store::open(disk.clone()).unwrap();
+    store.save(&[("a".to_owned(), Some(vec![1]))]).unwrap();
+    disk.protect(true);
+    let refused = store.save(&[("a".to_owned(), Some(vec![2]))]).unwrap_err();
+    assert!(matches!(refused, SaveError::Disk(_)), "{refused}");
+    disk.protect(false);
+    let syncs = disk.syncs();
+    let refused = store.save(&[("a".to_owned(), Some(vec![3]))]).unwrap_err();
+    assert!(matches!(refused, SaveError::Disk(_)), "{refused}");
+    assert_eq!(disk.syncs(), syncs);
+    drop(store);
+    assert_eq!(entries(&Store::open(disk).unwrap())["a"], [1]);
+}
+
+#[test]
+fn a_write_protected_disk_is_refused_with_words_for_it() {
+    let disk = FaultyDisk::new(SIZE);
+    disk.protect(true);
+    let refused = Store::open(disk).unwrap_err();
+    assert!(refused.advice().contains("write-protected"), "{refused}");
 }
 
 #[test]
 fn what_is_too_long_is_refused_before_anything_is_written() {
-    let store = Store::open(FaultyDisk::new(SIZE)).unwrap();
+    let mut store = Store::open(FaultyDisk::new(SIZE)).unwrap();
     let long = vec![0; VALUE_BYTES_MAX + 1];
     let changes = [
         ("a".to_owned(), Some(vec![1])),
