@@ -80,7 +80,8 @@ pub struct Send {
     pub message: Message,
 }
 
-/// Something that must be on disk before any later message leaves, if the node has a disk.
+/// Something for the disk, if the node has one. Only what registers say later has to wait for it:
+/// whatever else a power cut takes, peers give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Save {
     /// A short path such as `contact/<node>` or `register/<key>`.

@@ -1,7 +1,7 @@
 //! One site's council on one node: which it is, whether we sit in it, and what we hold for it.
 //!
 //! Does:      takes in newer councils; takes our seat only when most guardians of the council
-//!            before have handed over; never votes after having forgotten.
+//!            before have handed over; never votes after having forgotten, nor while fenced.
 //! Does not:  choose guardians (`choice`), or count votes (`register::ops`).
 //! Bounds:    those of a `Table`.
 //! Trusts:    nodes of the site for what council was decided.
@@ -58,6 +58,8 @@ pub struct Hall {
     hand_ms: Option<u64>,
     /// We sit in this council but have forgotten what we promised in it.
     is_blank: bool,
+    /// Our disk keeps nothing now: we neither vote nor take a seat.
+    is_fenced: bool,
     /// Guardians of this council that have taken their seats.
     seated: Vec<NodeId>,
 }
@@ -70,7 +72,7 @@ const fn term(council: &Council) -> Term {
 }
 
 impl Hall {
-    pub const fn new(site: SiteId, me: Seat) -> Self {
+    pub const fn new(site: SiteId, me: Seat, is_fenced: bool) -> Self {
         Self {
             site,
             me,
@@ -81,6 +83,7 @@ impl Hall {
             sources: Vec::new(),
             hand_ms: None,
             is_blank: false,
+            is_fenced,
             seated: Vec::new(),
         }
     }
@@ -97,14 +100,21 @@ impl Hall {
         self.mark
     }
 
-    pub const fn is_blank(&self) -> bool {
-        self.is_blank
+    /// We sit in this council and can't serve in it.
+    pub fn is_useless(&self) -> bool {
+        let sits = |council: &Council| council.has(self.me.node);
+        self.is_blank || self.is_fenced && self.council.as_ref().is_some_and(sits)
+    }
+
+    pub const fn set_fenced(&mut self, is_fenced: bool) {
+        self.is_fenced = is_fenced;
     }
 
     /// Whether we vote.
     pub fn is_seated(&self) -> bool {
+        let can_serve = !self.is_blank && !self.is_fenced;
         self.council.as_ref().is_some_and(|council| {
-            council.has(self.me.node) && self.term == Some(term(council)) && !self.is_blank
+            council.has(self.me.node) && self.term == Some(term(council)) && can_serve
         })
     }
 
@@ -118,7 +128,7 @@ impl Hall {
     }
 
     pub const fn next_timeout(&self) -> Option<u64> {
-        self.hand_ms
+        if self.is_fenced { None } else { self.hand_ms }
     }
 
     /// A council that was decided. `true`: it is news.
@@ -174,7 +184,7 @@ impl Hall {
         true
     }
 
-    fn save(&self, cx: &mut Context<'_>) {
+    pub fn save(&self, cx: &mut Context<'_>) {
         let saved = self.council.clone().map(|council| SavedHall {
             council,
             term: self.term,
@@ -216,7 +226,7 @@ impl Hall {
     }
 
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>, mail: &mut Mail) {
-        if self.hand_ms.is_none_or(|at| at > cx.now_ms()) {
+        if self.is_fenced || self.hand_ms.is_none_or(|at| at > cx.now_ms()) {
             return;
         }
         self.hand_ms = Some(cx.now_ms() + HAND_MS);
@@ -265,7 +275,7 @@ impl Hall {
         behind: Option<RegisterKey>,
         (entries, is_last, is_seated): (&[Entry], bool, bool),
     ) {
-        if self.is_seated() || self.is_blank || self.hand_ms.is_none() {
+        if self.is_seated() || self.is_blank || self.is_fenced || self.hand_ms.is_none() {
             return;
         }
         let Some(source) = self.sources.iter_mut().find(|source| source.node == from) else {
@@ -293,7 +303,8 @@ impl Hall {
 
     /// Takes our seat if enough was handed over.
     fn try_seat(&mut self, cx: &mut Context<'_>, mail: &mut Mail) {
-        let Some(council) = self.council.as_ref().filter(|_| self.hand_ms.is_some()) else {
+        let may_sit = self.hand_ms.is_some() && !self.is_fenced;
+        let Some(council) = self.council.as_ref().filter(|_| may_sit) else {
             return;
         };
         let before = council.before.as_slice();

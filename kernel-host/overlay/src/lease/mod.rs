@@ -112,6 +112,15 @@ impl Lease {
         }
     }
 
+    pub fn save(&self, cx: &mut Context<'_>) {
+        if self.epoch > 0 {
+            cx.out.saves.push_back(Save {
+                key: SAVED_AT.to_owned(),
+                value: Some(self.epoch.to_le_bytes().to_vec()),
+            });
+        }
+    }
+
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -231,10 +240,7 @@ impl Lease {
             self.lose(cx);
             self.epoch = terms.epoch;
             self.is_ours = true;
-            cx.out.saves.push_back(Save {
-                key: SAVED_AT.to_owned(),
-                value: Some(self.epoch.to_le_bytes().to_vec()),
-            });
+            self.save(cx);
         }
         self.known = Some(terms.encode());
         self.wanted = Some(Terms {

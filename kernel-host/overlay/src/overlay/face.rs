@@ -93,6 +93,8 @@ pub enum Input<'a> {
         key: [u8; 32],
         reach: Reach,
     },
+    /// Whether this node guards no registers now: its disk does not keep what it promises.
+    Fence(bool),
     /// Says goodbye to the site.
     Leave,
 }
@@ -106,7 +108,8 @@ pub enum Output {
         channel: Channel,
         bytes: Vec<u8>,
     },
-    /// Must be on the disk before any later `Send`. Nodes without a disk skip it.
+    /// Must be on the disk before anything later that rests on a promise: messages of registers,
+    /// answers, word of leases. Nodes without a disk skip it.
     Save(Save),
     Event(Event),
     /// The end of an `Input` that carried an `ask`.

@@ -65,6 +65,10 @@ pub enum Happening {
     Clock {
         is_off: bool,
     },
+    /// This node's disk keeps nothing, so it guards no registers; or it does again.
+    Fenced {
+        is_fenced: bool,
+    },
     /// This node was away longer than tombstones live, and starts from what its peers hold.
     StartedAnew,
 }

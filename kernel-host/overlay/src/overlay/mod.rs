@@ -12,6 +12,7 @@ mod book;
 mod doubts;
 mod face;
 pub mod journal;
+mod keeping;
 mod lookup;
 mod reads;
 mod records;
@@ -222,6 +223,10 @@ impl Overlay {
             }
             Input::Put { .. } | Input::Remove { .. } | Input::Find { .. } => {
                 self.ask_table(now, input);
+                Ok(())
+            }
+            Input::Fence(is_fenced) => {
+                self.fence(now, is_fenced);
                 Ok(())
             }
             Input::Leave => {

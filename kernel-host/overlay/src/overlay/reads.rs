@@ -203,6 +203,7 @@ impl Overlay {
             + self.doubts.memory_bytes()
             + self.journal.memory_bytes()
             + self.lookup.memory_bytes()
+            + self.registers.memory_bytes()
             + self.members.len() * (std::mem::size_of::<Member>() + 24)
             + self.strikes.len() * 80
             + self.renewals.len() * 64

@@ -31,11 +31,7 @@ impl Overlay {
         self.bury_replaced(now);
         self.trim_gone(now);
         self.choose_neighbour(now);
-        let seen = self.clock.wall(now).unix_ms().to_le_bytes().to_vec();
-        self.core.outbox.saves.push_back(Save {
-            key: SEEN_KEY.to_owned(),
-            value: Some(seen),
-        });
+        self.save_seen(now);
         let is_off = self.clock.is_off(now);
         if is_off != self.journal.clock_is_off {
             self.journal.clock_is_off = is_off;
@@ -43,6 +39,14 @@ impl Overlay {
         }
         self.save_contacts(now);
         self.sweep(now);
+    }
+
+    pub(super) fn save_seen(&mut self, now: Moment) {
+        let seen = self.clock.wall(now).unix_ms().to_le_bytes().to_vec();
+        self.core.outbox.saves.push_back(Save {
+            key: SEEN_KEY.to_owned(),
+            value: Some(seen),
+        });
     }
 
     /// Members whose machine has come back under a new key.

@@ -90,6 +90,8 @@ pub struct Registers {
     /// Since when we want another council.
     unhappy_ms: Option<u64>,
     was_seated: bool,
+    /// What we promise is not kept: see `set_fenced`.
+    is_fenced: bool,
     tick_ms: u64,
     greet_ms: u64,
     answers: VecDeque<(u64, Outcome)>,
@@ -110,7 +112,7 @@ impl Registers {
             me,
             rules,
             started_ms: now_ms,
-            home: Hall::new(cx.site, me),
+            home: Hall::new(cx.site, me, false),
             guests: BTreeMap::new(),
             people: People::default(),
             neighbour: None,
@@ -123,6 +125,7 @@ impl Registers {
             proposed: None,
             unhappy_ms: None,
             was_seated: false,
+            is_fenced: false,
             tick_ms: now_ms + cx.dice.below(TICK_MS),
             greet_ms: now_ms + cx.dice.below(GREET_MS),
             answers: VecDeque::new(),
@@ -153,10 +156,10 @@ impl Registers {
         if site == self.home.site() {
             return &mut self.home;
         }
-        let me = self.me;
+        let (me, is_fenced) = (self.me, self.is_fenced);
         self.guests
             .entry(site)
-            .or_insert_with(|| Hall::new(site, me))
+            .or_insert_with(|| Hall::new(site, me, is_fenced))
     }
 
     /// A node of our site has been heard of, or is gone.
@@ -194,6 +197,40 @@ impl Registers {
     /// We say goodbye.
     pub fn leave(&mut self, cx: &mut Context<'_>) {
         self.lease.stop(cx);
+    }
+
+    /// Whether this node guards nothing for now, because its disk does not keep what it promises.
+    /// A fenced guardian does not answer, and tells the others that they need another in its place;
+    /// it may still ask, and hold a lease by others' votes. What it promised stays promised.
+    pub fn set_fenced(&mut self, cx: &mut Context<'_>, is_fenced: bool) {
+        self.is_fenced = is_fenced;
+        self.home.set_fenced(is_fenced);
+        for hall in self.guests.values_mut() {
+            hall.set_fenced(is_fenced);
+        }
+        self.tick_ms = cx.now_ms();
+        if is_fenced {
+            // Our own votes count no more: others must give theirs anew.
+            self.ops.council_changed(cx.now_ms());
+        }
+    }
+
+    /// Puts all that a disk should hold among the savings.
+    pub fn save_all(&self, cx: &mut Context<'_>) {
+        for hall in std::iter::once(&self.home).chain(self.guests.values()) {
+            if hall.council().is_some() {
+                hall.save(cx);
+            }
+            hall.table.save_all(cx);
+        }
+        self.lease.save(cx);
+    }
+
+    /// About how many bytes the halls' registers take.
+    pub fn memory_bytes(&self) -> usize {
+        let halls = std::iter::once(&self.home).chain(self.guests.values());
+        let tables = halls.map(|hall| std::mem::size_of::<Hall>() + hall.table.memory_bytes());
+        tables.sum::<usize>() + self.people.iter().count() * 64
     }
 
     pub const fn lease(&self) -> &Lease {
@@ -287,10 +324,10 @@ impl Registers {
         let now_ms = cx.now_ms();
         let is_seated = self.home.is_seated();
         let is_lost = self.is_lost(cx);
-        let is_busy = is_seated || is_lost || self.home.is_blank();
+        let is_busy = is_seated || is_lost || self.home.is_useless();
         let period = if is_busy { TICK_MS } else { IDLE_TICK_MS };
         self.tick_ms = now_ms + cx.dice.around(period);
-        if is_lost {
+        if is_lost && !self.is_fenced {
             self.seek(cx);
         } else {
             self.founder.rest();
@@ -353,7 +390,7 @@ impl Registers {
     /// Tells the other guardians that we can't serve with them.
     fn confess(&mut self, cx: &mut Context<'_>) {
         for hall in std::iter::once(&self.home).chain(self.guests.values()) {
-            let Some(council) = hall.council().filter(|_| hall.is_blank()) else {
+            let Some(council) = hall.council().filter(|_| hall.is_useless()) else {
                 continue;
             };
             for seat in council.seats.as_slice() {

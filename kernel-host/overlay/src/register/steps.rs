@@ -181,13 +181,13 @@ impl Registers {
             self.refused_guests += 1;
             return;
         }
-        let me = self.me;
+        let (me, is_fenced) = (self.me, self.is_fenced);
         let hall = match is_home {
             true => &mut self.home,
             false => self
                 .guests
                 .entry(site)
-                .or_insert_with(|| Hall::new(site, me)),
+                .or_insert_with(|| Hall::new(site, me, is_fenced)),
         };
         if hall.adopt(cx, &mut self.mail, council) && is_home {
             self.blank.clear();

@@ -223,6 +223,16 @@ impl Table {
         self.slots.len()
     }
 
+    /// About how many bytes the slots take, values included.
+    pub fn memory_bytes(&self) -> usize {
+        let one = std::mem::size_of::<(RegisterKey, Slot)>();
+        let value = |slot: &Slot| {
+            let accepted = slot.accepted.as_ref();
+            accepted.map_or(0, |(_, written)| written.value.bytes().len())
+        };
+        self.slots.values().map(|slot| one + value(slot)).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

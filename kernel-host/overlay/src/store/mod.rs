@@ -349,6 +349,21 @@ impl Store {
         self.bytes = self.bytes - before + table.bytes();
     }
 
+    /// All records that a disk should hold.
+    pub fn saved(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let tables = self.realms.iter();
+        let rows = tables.flat_map(|(realm, table)| table.iter().map(|row| (*realm, row)));
+        let lasting = rows.filter(|(_, ((kind, _), _))| authority::of(*kind).span != Span::Fades);
+        lasting.map(|(realm, ((kind, subject), entry))| {
+            let key = RecordKey {
+                realm,
+                kind: *kind,
+                subject: *subject,
+            };
+            (save_key(&key), entry.bytes().to_vec())
+        })
+    }
+
     /// Takes in what the disk held. It was verified when it was written.
     pub fn restore(&mut self, now: Moment, bytes: &[u8]) -> Option<Record> {
         let record = Record::decode(bytes)?;

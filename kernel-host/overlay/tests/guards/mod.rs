@@ -194,6 +194,11 @@ impl Guards {
         result
     }
 
+    /// Its disk keeps nothing for now.
+    pub fn fence(&mut self, at: usize, is_fenced: bool) {
+        self.with(at, |machine, cx| machine.set_fenced(cx, is_fenced));
+    }
+
     pub fn boot(&mut self, at: usize) {
         let (now_us, rules) = (self.now_us, self.rules);
         let host = &mut self.hosts[at];

@@ -176,6 +176,11 @@ impl World {
         self.nodes.remove(&node_id(site, number)).unwrap().disk
     }
 
+    /// Takes a node out of the world.
+    pub fn take(&mut self, site: u8, number: u8) -> Node {
+        self.nodes.remove(&node_id(site, number)).unwrap()
+    }
+
     pub fn node(&mut self, site: u8, number: u8) -> &mut Node {
         self.nodes.get_mut(&node_id(site, number)).unwrap()
     }

@@ -106,6 +106,8 @@ fn whole<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::
 impl Message {
     /// The kind of `Admission`: the only one that strangers may send.
     pub const ADMISSION: u8 = 6;
+    /// The kind of `Register`: the only one that waits for its sender's disk.
+    pub const REGISTER: u8 = 4;
 
     /// The kind that a message's header names, without looking further.
     pub fn kind_of(bytes: &[u8]) -> Option<u8> {

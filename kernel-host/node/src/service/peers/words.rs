@@ -133,6 +133,12 @@ pub(crate) fn of_journal(
         )),
         Happening::Clock { is_off: true } => own("its clock differs from its peers'".to_owned()),
         Happening::Clock { is_off: false } => own("its clock is right again".to_owned()),
+        Happening::Fenced { is_fenced: true } => {
+            own("guards no registers: its disk keeps nothing".to_owned())
+        }
+        Happening::Fenced { is_fenced: false } => {
+            own("may guard registers again: its disk keeps what it is given".to_owned())
+        }
         Happening::StartedAnew => {
             own("was away for long, and starts from what its peers hold".to_owned())
         }
