@@ -23,6 +23,17 @@ impl Cloud {
         self.config.node
     }
 
+    /// The node has another name from now on, and what it runs stays its own. Nobody was told of
+    /// anything under the old one.
+    pub fn rename(&mut self, node: NodeId) {
+        let old = std::mem::replace(&mut self.config.node, node);
+        for machine in self.machines.all_mut() {
+            if machine.vm.node == old {
+                machine.vm.node = node;
+            }
+        }
+    }
+
     /// From now on the node has somebody to tell, perhaps others than before: everything is told
     /// once, then each change.
     pub fn start_publishing(&mut self, now: Moment) {

@@ -46,8 +46,22 @@ pub struct ClusterWords {
     pub site: Option<Name>,
     /// `luc.seeds=`: nodes to ask first, `ADDRESS` or `ADDRESS:PORT`, with commas.
     pub seeds: Vec<SocketAddr>,
+    /// `luc.state=`: what the operator says of this machine's state disk.
+    pub disk: DiskWish,
     /// `luc.token=`: the right to join. Secret: only from firmware.
     pub token: Option<String>,
+}
+
+/// What the operator says of the disk that keeps a node's identity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskWish {
+    /// One that is there is used; a machine without one begins anew at each boot.
+    #[default]
+    Any,
+    /// `luc.state=disk`: there is one, perhaps a slow one. Wait for it.
+    Wanted,
+    /// `luc.state=none`: begin anew at each boot, and leave disks alone.
+    Never,
 }
 
 /// Where a word was written.
@@ -132,6 +146,11 @@ impl Arguments {
                 Some(roots) => return cluster.roots = roots,
                 None => "a root key, or two with a comma",
             },
+            "luc.state" => match value {
+                "disk" => return cluster.disk = DiskWish::Wanted,
+                "none" => return cluster.disk = DiskWish::Never,
+                _ => "disk or none",
+            },
             "luc.token" if source == Source::CommandLine => {
                 // The value is a secret that others may have seen; the log must not spread it.
                 return self.warn(
@@ -141,7 +160,10 @@ impl Arguments {
             }
             "luc.token" if !value.is_empty() => return cluster.token = Some(value.to_owned()),
             "luc.token" => "a join token",
-            _ => "one of luc.name, luc.nic, luc.vlan, luc.root, luc.site, luc.seeds, luc.token",
+            _ => {
+                "one of luc.name, luc.nic, luc.vlan, luc.root, luc.site, luc.seeds, luc.state, \
+                 luc.token"
+            }
         };
         self.warn(word, expected);
     }
@@ -256,11 +278,13 @@ mod tests {
             "luc.site=lyon",
             "luc.token=s3cr3t",
             "Dell System",
+            "luc.state=disk",
             "luc.what=1",
         ];
         arguments.hear_firmware(&strings.map(str::to_owned));
         assert_eq!(arguments.cluster.site.unwrap().to_string(), "lyon");
         assert_eq!(arguments.cluster.token.as_deref(), Some("s3cr3t"));
+        assert_eq!(arguments.cluster.disk, DiskWish::Wanted);
         assert_eq!(arguments.warnings.len(), 2);
     }
 
@@ -294,6 +318,7 @@ mod tests {
             "luc.seeds=paris",
             "luc.root=",
             "luc.root=a,b,c",
+            "luc.state=usb",
             "luc.token=s3cr3t",
         ] {
             let arguments = Arguments::parse(word);

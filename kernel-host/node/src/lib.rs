@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+mod aside;
 mod bell;
 mod console;
 pub mod init;

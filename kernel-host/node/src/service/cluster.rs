@@ -61,7 +61,7 @@ impl Node {
         if record.key.kind != RecordKind::VM {
             return;
         }
-        let is_ours = record.author == self.facts.id;
+        let is_ours = record.author == self.facts.id.get();
         if let Ok(body) = VmBody::decode(&record.body)
             && !is_ours
         {
@@ -81,7 +81,7 @@ impl Node {
         let fact = VmFact {
             vm: VmId::from_bytes(record.key.subject),
             epoch: record.version.epoch,
-            is_ours: record.author == self.facts.id,
+            is_ours: record.author == self.facts.id.get(),
             ended: record.ended,
             body: &record.body,
         };
@@ -159,7 +159,7 @@ fn remove(node: &Node, selector: &Selector) -> Result<Reply, Box<Problem>> {
     with_peers(node, |peers| {
         let atlas = node.atlas();
         let found = atlas.find_node(selector).map_err(boxed)?;
-        if found.id == node.facts.id {
+        if found.id == node.facts.id.get() {
             let detail = "A node can't remove itself: nobody would hear of it";
             let advice = "Ask another node, or switch this one off: luc node poweroff";
             return Err(Box::new(Problem::new(Code::WrongState, detail, advice)));

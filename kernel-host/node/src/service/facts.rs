@@ -9,6 +9,7 @@
 use super::Node;
 use crate::init::image::Image;
 use protocol::{BootStage, ByteCount, Digest, NodeId, NodeMemory, NodeState, ProcessUse};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// UUIDs that boards have in common because nobody filled them in.
@@ -18,10 +19,11 @@ pub(crate) const PLACEHOLDERS: [&str; 3] = [
     "03000200-0400-0500-0006-000700080009",
 ];
 
-/// What does not change while the process lives.
+/// What does not change while the process lives, but for who it is.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    pub id: NodeId,
+    /// By the node's key, once that is known.
+    pub id: Cell<NodeId>,
     pub version: String,
     pub kernel: String,
     pub cpus: u32,
@@ -30,7 +32,7 @@ pub(crate) struct Facts {
 impl Facts {
     pub fn read() -> Facts {
         Facts {
-            id: node_id(&sys::dmi::Machine::read()),
+            id: Cell::new(node_id(&sys::dmi::Machine::read())),
             version: Image::read(crate::init::image::PATH).version,
             kernel: rustix::system::uname()
                 .release()
@@ -64,7 +66,7 @@ impl Node {
         let promised = cloud.memory();
         let moment = self.now();
         protocol::Node {
-            id: self.facts.id,
+            id: self.facts.id.get(),
             name: standing.name().to_owned(),
             version: self.facts.version.clone(),
             kernel: self.facts.kernel.clone(),
@@ -153,7 +155,8 @@ impl Node {
             ("tasks", executor.tasks as u64),
             ("node_restarts", u64::from(self.parent.restarts())),
         ];
-        let peers = self.transport.iter().flat_map(super::Transport::counters);
+        let peers = self.transport.as_ref().map(|peers| peers.counters());
+        let peers = peers.into_iter().flatten();
         let all = ours.into_iter().chain(cloud.counters().list()).chain(peers);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }

@@ -11,7 +11,6 @@ use crate::bell::Bell;
 use protocol::{Code, KvmStatus, Problem};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// Devices may still be loading when the first request comes.
@@ -107,24 +106,15 @@ async fn learn(node: Rc<Node>) {
     node.publish();
 }
 
-/// Runs the probe beside the event loop. A pipe's end tells when it is over.
+/// Runs the probe beside the event loop.
 async fn probe_on_thread(node: &Node) -> io::Result<Result<(), Trouble>> {
-    let (over, theirs): (OwnedFd, OwnedFd) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let probe = std::thread::Builder::new()
-        .name("kvm-ask".to_owned())
-        .spawn(move || {
-            let answer = machine::probe().map_err(|problem| Trouble {
-                reason: chain(&problem),
-                advice: problem.advice().to_owned(),
-            });
-            drop(theirs);
-            answer
-        })?;
-    node.executor.readable(&over).await?;
-    probe
-        .join()
-        .map_err(|_| io::Error::other("the probe panicked"))
+    let probe = || {
+        machine::probe().map_err(|problem| Trouble {
+            reason: chain(&problem),
+            advice: problem.advice().to_owned(),
+        })
+    };
+    crate::aside::run(&node.executor, "kvm-ask", probe).await
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -37,9 +37,8 @@ use kvm::Kvm;
 use monitor::Monitors;
 use netio::executor::{Executor, Handle};
 use parent::Parent;
-use peers::Transport;
+pub use peers::PeersConfig;
 pub use peers::seeds::fuzz_seeds;
-pub use peers::{PeersConfig, StateDisk};
 use protocol::{ByteCount, Moment, NodeId, Timestamp, VmId};
 use standing::Standing;
 use std::cell::{Cell, RefCell};
@@ -85,8 +84,8 @@ pub(crate) struct Node {
     pub standing: RefCell<Standing>,
     pub parent: Parent,
     pub kvm: Kvm,
-    /// What carries the overlay. `None`: the node runs alone.
-    pub transport: Option<Transport>,
+    /// What carries the overlay, once it is known who this node is.
+    pub transport: peers::Late,
     pub going_down: Cell<bool>,
     /// The way to other nodes; none while the node is alone.
     pub peers: RefCell<Option<Rc<dyn Peers>>>,
@@ -112,22 +111,7 @@ fn start() -> io::Result<()> {
     let _ = sys::processes::set_memory_pressure_score(-900);
     let executor = Executor::new()?;
     let parent = Parent::on_stdin()?;
-    let arguments = Arguments::read();
-    if PeersConfig::is_wanted(&arguments) {
-        // Its key may lie on a disk that needs a driver.
-        executor.block_on(parent.until_settled(&executor.handle()));
-    }
-    let (transport, wrong) = Transport::start(&arguments);
-    let mut facts = Facts::read();
-    if let Some(transport) = &transport {
-        facts.id = transport.me();
-    }
-    let mut node = Node::with_facts(executor.handle(), parent, facts)?;
-    node.transport = transport;
-    let node = Rc::new(node);
-    for reason in wrong {
-        node.line("error", &reason);
-    }
+    let node = Rc::new(Node::with_facts(executor.handle(), parent, Facts::read())?);
     executor.block_on(async {
         let tasks = [
             executor
@@ -142,12 +126,7 @@ fn start() -> io::Result<()> {
             executor
                 .handle()
                 .spawn_detached(network::watch(node.clone())),
-            executor
-                .handle()
-                .spawn_detached(peers::deadlines(node.clone())),
-            executor
-                .handle()
-                .spawn_detached(peers::follow(node.clone())),
+            executor.handle().spawn_detached(peers::begin(node.clone())),
         ];
         for task in tasks {
             task.map_err(io::Error::other)?;
@@ -167,7 +146,7 @@ impl Node {
         let mut seed = [0; 32];
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())?;
         let config = Config {
-            node: facts.id,
+            node: facts.id.get(),
             seed,
             memory: memory_for_guests(),
         };
@@ -183,7 +162,7 @@ impl Node {
             standing: RefCell::default(),
             parent,
             kvm: Kvm::default(),
-            transport: None,
+            transport: peers::Late::default(),
             going_down: Cell::new(false),
             peers: RefCell::default(),
             recent: RefCell::default(),

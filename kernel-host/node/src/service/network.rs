@@ -153,7 +153,11 @@ fn begin(node: &Rc<Node>, nic: &Nic, wait_ms: u64) -> io::Result<Card> {
 /// A card's whole life: its API listener, and its address.
 async fn serve(node: Rc<Node>, nic: String, stack: HostStack, carrier: Rc<Carrier>, wait_ms: u64) {
     let listener = async {
-        let api = server::listen(node.clone(), stack.clone());
+        let api = async {
+            // Whom its answers are from must not change, unless that takes long.
+            node.transport.decided().await;
+            server::listen(node.clone(), stack.clone()).await;
+        };
         let peers = peers::serve(node.clone(), nic.clone(), stack.clone());
         match race(api, peers).await {
             Either::Left(()) | Either::Right(Ok(())) => {}

@@ -7,12 +7,11 @@
 //! Start at:  `listen`.
 
 use super::{Node, kvm, memory_for_guests};
+use crate::bell::Bell;
 use crate::supervision::{End, Mark, State, ToInit, ToNode, console_text, decode, encode};
 use cloud::Event;
-use netio::executor::Handle;
 use protocol::{Command, Selector, StopRequest, VmState};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -22,10 +21,10 @@ use sys::seqpacket::{Received, receive_message, send_message};
 const HEARTBEAT_MS: u64 = 5_000;
 /// What of PID 1's limit is kept for ending guests by force.
 const FORCE_RESERVE_MS: u64 = 5_000;
-/// Drivers that take longer to load are not waited for.
-const SETTLE_MS: u64 = 10_000;
 /// The last answers get this long to reach their clients.
 const FAREWELL_MS: u64 = 300;
+/// The last words for the state disk.
+const KEEP_MS: u64 = 3_000;
 
 /// The socket to PID 1 and what came over it.
 #[derive(Debug)]
@@ -34,8 +33,9 @@ pub(crate) struct Parent {
     timeline: RefCell<Vec<Mark>>,
     restarts: Cell<u32>,
     last_end: RefCell<Option<String>>,
-    /// Messages that came before there was a node to obey them.
-    early: RefCell<VecDeque<ToNode>>,
+    /// The drivers of what is plugged in are loaded.
+    is_settled: Cell<bool>,
+    settled_bell: Bell,
 }
 
 impl Parent {
@@ -52,40 +52,25 @@ impl Parent {
             timeline: RefCell::default(),
             restarts: Cell::default(),
             last_end: RefCell::default(),
-            early: RefCell::default(),
+            is_settled: Cell::default(),
+            settled_bell: Bell::default(),
         }
     }
 
-    /// Waits until PID 1 has loaded the drivers of what is plugged in, but not for ever. What it
-    /// says meanwhile is obeyed later.
-    pub async fn until_settled(&self, executor: &Handle) {
-        let settled = async {
-            loop {
-                match receive_message(&self.socket) {
-                    Ok(Received::Message(bytes)) => {
-                        let Some(message) = decode::<ToNode>(&bytes) else {
-                            continue;
-                        };
-                        let settles = match &message {
-                            ToNode::Welcome(welcome) => welcome.settled,
-                            ToNode::DevicesSettled => true,
-                            _ => false,
-                        };
-                        self.early.borrow_mut().push_back(message);
-                        if settles {
-                            return;
-                        }
-                    }
-                    Ok(Received::Empty) => {
-                        if executor.readable(&self.socket).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(Received::End) | Err(_) => return,
-                }
+    /// Waits until PID 1 has loaded the drivers of what is plugged in.
+    pub async fn until_settled(&self) {
+        loop {
+            let seen = self.settled_bell.rings();
+            if self.is_settled.get() {
+                return;
             }
-        };
-        let _late = executor.timeout(SETTLE_MS, settled).await;
+            self.settled_bell.after(seen).await;
+        }
+    }
+
+    pub fn settle(&self) {
+        self.is_settled.set(true);
+        self.settled_bell.ring();
     }
 
     pub fn say(&self, message: &ToInit) {
@@ -134,10 +119,6 @@ pub(crate) async fn heartbeats(node: Rc<Node>) {
 
 /// Obeys PID 1 until its end of the socket closes.
 pub(crate) async fn listen(node: Rc<Node>) {
-    let early = node.parent.early.take();
-    for message in early {
-        obey(&node, message);
-    }
     loop {
         match receive_message(&node.parent.socket) {
             Ok(Received::Message(bytes)) => {
@@ -162,6 +143,7 @@ fn obey(node: &Rc<Node>, message: ToNode) {
             node.parent.restarts.set(welcome.restarts);
             node.parent.last_end.replace(welcome.last_end);
             if welcome.settled {
+                node.parent.settle();
                 kvm::find_out(node);
             }
         }
@@ -169,6 +151,7 @@ fn obey(node: &Rc<Node>, message: ToNode) {
             node.parent.timeline.replace(marks);
         }
         ToNode::DevicesSettled => {
+            node.parent.settle();
             if node.cloud.borrow().vms().next().is_none() {
                 // The drivers have taken theirs.
                 let capacity = Event::Capacity(memory_for_guests());
@@ -221,6 +204,7 @@ async fn shut_down(node: Rc<Node>, how: End, limit_ms: u64) {
             .await;
     }
     node.leave_peers();
+    node.until_kept(KEEP_MS).await;
     node.executor.sleep(FAREWELL_MS).await;
     node.parent.say(&ToInit::Stopped);
 }

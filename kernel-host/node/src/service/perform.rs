@@ -67,7 +67,7 @@ impl Node {
                     console.end();
                 }
                 self.line("vm", &format!("{name} deleted"));
-                self.saw("vm", Some(self.facts.id), name.as_str(), "deleted");
+                self.saw("vm", Some(self.facts.id.get()), name.as_str(), "deleted");
                 self.publish();
             }
             Output::VmChanged {
@@ -82,7 +82,7 @@ impl Node {
                     .unwrap_or_default();
                 self.line("vm", &format!("{name} {state}{why}"));
                 let told = format!("{state}{why}");
-                self.saw("vm", Some(self.facts.id), name.as_str(), &told);
+                self.saw("vm", Some(self.facts.id.get()), name.as_str(), &told);
                 if state != VmState::Deleting {
                     self.console(vm)
                         .tell(&ConsoleNotice::State { state, reason });

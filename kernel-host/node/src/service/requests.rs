@@ -189,7 +189,7 @@ pub(super) async fn here(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Probl
 fn end(node: &Node, how: End) -> Reply {
     node.parent.say(&ToInit::Wish(how));
     Reply::power(&PowerReply {
-        node: node.facts.id,
+        node: node.facts.id.get(),
         state: NodeState::GoingDown,
     })
 }

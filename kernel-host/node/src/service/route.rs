@@ -108,7 +108,7 @@ async fn to(
     host: NodeId,
     what: Option<String>,
 ) -> Result<Elsewhere, Box<Problem>> {
-    if host == node.facts.id {
+    if host == node.facts.id.get() {
         return Ok(None);
     }
     count(&node.counters.forwarded);
@@ -165,7 +165,7 @@ async fn create(node: &Rc<Node>, asked: &Asked<'_>) -> Result<Elsewhere, Box<Pro
     let candidates = candidates(node, new, &asked.wish)?;
     let mut last = None;
     for host in candidates {
-        if host == node.facts.id {
+        if host == node.facts.id.get() {
             match super::requests::here(node, Call::Cloud(request.clone())).await {
                 Err(problem) if may_try_next(problem.code) => last = Some(Err(problem)),
                 Ok(reply) => return Ok(Some(respond(reply))),
@@ -242,7 +242,7 @@ fn host_of(node: &Node, atlas: &Atlas, selector: &Selector) -> Result<Host, Box<
             };
         }
     };
-    Ok(if known.vm.node == node.facts.id {
+    Ok(if known.vm.node == node.facts.id.get() {
         Host::Here
     } else if known.reachable && known.vm.state != VmState::Lost {
         let what = format!("VM `{}`", known.vm.name);

@@ -398,7 +398,7 @@ fn note_journal(node: &Rc<Node>, circle: &Circle, from: u64) -> u64 {
         known.map_or_else(|| name_of(id).to_string(), |site| site.name.to_string())
     };
     for entry in entries {
-        let line = super::words::of_journal(entry.what, node.facts.id, &name, &site_name);
+        let line = super::words::of_journal(entry.what, node.facts.id.get(), &name, &site_name);
         node.saw(line.kind, line.node, &line.subject, &line.text);
     }
     next

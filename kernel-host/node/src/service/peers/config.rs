@@ -15,20 +15,9 @@ use identity::secret::{SecretKey, Seed, machine_id};
 use identity::token::Token;
 use protocol::peer::admission::MachineId;
 use protocol::peer::{Life, PublicKey};
-use std::fmt::Debug;
-use std::io;
+use state::Store;
 use std::net::SocketAddr;
 use sys::dmi::Machine;
-
-/// Where a node's state survives its boots.
-pub trait StateDisk: Debug {
-    /// Keeps values, or forgets them; all of them are durable when this returns.
-    ///
-    /// # Errors
-    ///
-    /// None of them was kept.
-    fn save(&mut self, changes: &[(String, Option<Vec<u8>>)]) -> io::Result<()>;
-}
 
 /// What makes a node part of a cluster.
 #[derive(Debug)]
@@ -43,9 +32,10 @@ pub struct PeersConfig {
     pub seeds: Vec<SocketAddr>,
     /// Of this boot.
     pub life: Life,
-    /// What `StateDisk::save` kept.
+    /// What its disk kept.
     pub saved: Vec<(String, Vec<u8>)>,
-    pub disk: Option<Box<dyn StateDisk>>,
+    /// What the kernel calls the disk that keeps its state, if there is one.
+    pub disk: Option<String>,
     /// Nobody may guess it.
     pub random: [u8; 32],
 }
@@ -58,13 +48,12 @@ impl PeersConfig {
         !words.roots.is_empty() || words.token.is_some()
     }
 
-    /// The configuration of a node with what its disk kept, or without a disk: then it has a new
-    /// key at each boot.
+    /// Whether what was said can be used at all, before a disk is looked for.
     ///
     /// # Errors
     ///
-    /// A sentence and advice, when what was said can't be used.
-    pub(crate) fn of(arguments: &Arguments, kept: Option<Kept>) -> Result<Self, String> {
+    /// A sentence and advice.
+    pub(crate) fn check(arguments: &Arguments) -> Result<(), String> {
         let words = &arguments.cluster;
         if words.roots.is_empty() {
             return Err(
@@ -73,16 +62,32 @@ impl PeersConfig {
                     .to_owned(),
             );
         }
+        let (seed, machine) = (Seed::new(random()?), MachineId([0; 16]));
+        Self::from_words(words, arguments.name.as_deref(), seed, machine).map(drop)
+    }
+
+    /// The configuration of a node with what its disk kept, and that disk; or without a disk: then
+    /// it has a new key at each boot.
+    ///
+    /// # Errors
+    ///
+    /// A sentence and advice, when what was said can't be used.
+    pub(crate) fn of(
+        arguments: &Arguments,
+        kept: Option<Kept>,
+    ) -> Result<(Self, Option<Store>), String> {
+        let words = &arguments.cluster;
         let name = arguments.name.as_deref();
         let fresh = Seed::new(random()?);
         let seed = kept.as_ref().map_or(fresh, |kept| kept.seed.clone());
         let mut config = Self::from_words(words, name, seed, machine()?)?;
-        if let Some(kept) = kept {
+        let store = kept.map(|kept| {
             config.life = kept.life;
             config.saved = kept.saved;
-            config.disk = Some(kept.disk);
-        }
-        Ok(config)
+            config.disk = Some(kept.name);
+            kept.store
+        });
+        Ok((config, store))
     }
 
     /// Checks the words themselves.

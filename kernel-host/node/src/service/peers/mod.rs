@@ -12,6 +12,7 @@ mod circle;
 mod config;
 mod disk;
 mod hub;
+mod late;
 mod pipe;
 pub mod seeds;
 mod sight;
@@ -21,13 +22,13 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use circle::follow;
-pub use config::{PeersConfig, StateDisk};
+pub use config::PeersConfig;
+pub(crate) use late::{Late, begin};
 
 use super::Node;
-use crate::arguments::Arguments;
 use crate::bell::Bell;
-use hub::{Hub, Wish};
+use disk::Keeper;
+use hub::{DISK_STAGE, Hub, Wish};
 use netio::executor::{Either, race};
 use netio::host::{DirectUdp, HostStack};
 use overlay::{Input, Overlay, Refused};
@@ -44,7 +45,7 @@ use streams::Lanes;
 pub(crate) struct Transport {
     hub: RefCell<Hub>,
     lanes: Lanes,
-    disk: RefCell<Option<Box<dyn StateDisk>>>,
+    keeper: Option<Keeper>,
     wires: RefCell<BTreeMap<String, Wire>>,
     bell: Bell,
     /// Rings when an event or an answer of the overlay waits in `news`.
@@ -53,7 +54,6 @@ pub(crate) struct Transport {
     acting: Cell<bool>,
     unroutable: Cell<u64>,
     news_dropped: Cell<u64>,
-    disk_errors: Cell<u64>,
 }
 
 /// What other services of the node want to know.
@@ -79,12 +79,12 @@ struct Wire {
 }
 
 impl Transport {
-    pub fn new(mut config: PeersConfig) -> Self {
-        let disk = config.disk.take();
+    /// `keeper`: of the disk that the configuration names.
+    pub fn new(config: PeersConfig, keeper: Option<Keeper>) -> Self {
         Self {
             hub: RefCell::new(Hub::new(moment(), config)),
             lanes: Lanes::default(),
-            disk: RefCell::new(disk),
+            keeper,
             wires: RefCell::default(),
             bell: Bell::default(),
             news_bell: Bell::default(),
@@ -92,28 +92,6 @@ impl Transport {
             acting: Cell::new(false),
             unroutable: Cell::new(0),
             news_dropped: Cell::new(0),
-            disk_errors: Cell::new(0),
-        }
-    }
-
-    /// What the operator asked for, with the state of this machine's disk; and a sentence for each
-    /// thing that went wrong. `None`: the node runs alone.
-    pub fn start(arguments: &Arguments) -> (Option<Self>, Vec<String>) {
-        if !PeersConfig::is_wanted(arguments) {
-            return (None, Vec::new());
-        }
-        let mut wrong = Vec::new();
-        let kept = config::random().and_then(disk::Kept::open);
-        let kept = kept.unwrap_or_else(|error| {
-            wrong.push(error);
-            None
-        });
-        match PeersConfig::of(arguments, kept) {
-            Ok(config) => (Some(Self::new(config)), wrong),
-            Err(error) => {
-                wrong.push(format!("this node runs alone: {error}"));
-                (None, wrong)
-            }
         }
     }
 
@@ -132,7 +110,7 @@ impl Transport {
         self.news.borrow_mut().pop_front()
     }
 
-    /// What this node waits for before it is a member.
+    /// What this node waits for before it is a member, or a whole one.
     pub fn waits_for(&self) -> Option<String> {
         let hub = self.hub.borrow();
         let membership = hub.membership();
@@ -140,15 +118,18 @@ impl Transport {
             advice if advice.is_empty() => state.reason(),
             advice => format!("{}. {advice}", state.reason()),
         };
-        (!membership.is_member()).then(|| {
+        if !membership.is_member() {
             let state = membership.state();
-            format!("membership: it {}", advice(&state))
-        })
+            return Some(format!("membership: it {}", advice(&state)));
+        }
+        let trouble = hub.disk_trouble();
+        trouble.map(|trouble| format!("its state disk {trouble}"))
     }
 
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let hub = self.hub.borrow();
         let (own, sessions) = (hub.counters(), hub.session_counters());
+        let (commits, waiting) = self.keeper.as_ref().map_or((0, 0), Keeper::figures);
         vec![
             ("peer_datagrams_sent", sessions.sent),
             ("peer_datagrams_received", sessions.received),
@@ -170,7 +151,10 @@ impl Transport {
             ("peer_lanes_broken", self.lanes.broken.get()),
             ("peer_lane_messages_dropped", self.lanes.dropped.get()),
             ("peer_news_dropped", self.news_dropped.get()),
-            ("state_disk_errors", self.disk_errors.get()),
+            ("peer_messages_held_dropped", hub.held_dropped()),
+            ("state_disk_commits", commits),
+            ("state_disk_waiting_bytes", waiting as u64),
+            ("state_disk_stalled_ms", hub.disk_age_ms(moment())),
         ]
     }
 
@@ -247,7 +231,9 @@ impl Node {
     /// The DHCP server's option 43 may name nodes to ask.
     pub fn tell_peers_seeds(self: &Rc<Self>, vendor: &[u8]) {
         let seeds = seeds::of_lease(vendor);
-        if !seeds.is_empty() {
+        if self.transport.as_ref().is_none() {
+            self.transport.note_seeds(&seeds);
+        } else if !seeds.is_empty() {
             act(self, |hub, now| hub.handle_seeds(now, &seeds));
         }
     }
@@ -276,19 +262,12 @@ fn perform(node: &Rc<Node>, peers: &Transport) {
     if peers.acting.replace(true) {
         return;
     }
-    let mut saves = Vec::new();
     loop {
+        // A binding of its own: the borrow must end before the wish is performed.
         let wish = peers.hub.borrow_mut().poll_wish();
-        match wish {
-            Some(Wish::Save { key, value }) => saves.push((key, value)),
-            Some(wish) => {
-                save(node, peers, &mut saves);
-                perform_one(node, peers, wish);
-            }
-            None => break,
-        }
+        let Some(wish) = wish else { break };
+        perform_one(node, peers, wish);
     }
-    save(node, peers, &mut saves);
     peers.acting.set(false);
     let waits_for = peers.waits_for();
     if node.standing.borrow_mut().set_joining(waits_for) {
@@ -296,24 +275,24 @@ fn perform(node: &Rc<Node>, peers: &Transport) {
     }
 }
 
-/// Keeps what was to be kept before anything else is done; one wait for the disk for all.
-fn save(node: &Rc<Node>, peers: &Transport, saves: &mut Vec<(String, Option<Vec<u8>>)>) {
-    let mut disk = peers.disk.borrow_mut();
-    if let Some(disk) = disk.as_mut().filter(|_| !saves.is_empty())
-        && let Err(error) = disk.save(saves)
-    {
-        peers.disk_errors.set(peers.disk_errors.get() + 1);
-        node.line("error", &format!("saving to the state disk: {error}"));
-    }
-    saves.clear();
-}
-
 fn perform_one(node: &Rc<Node>, peers: &Transport, wish: Wish) {
     match wish {
         Wish::Datagram { to, bytes } => peers.send(to, &bytes),
         Wish::Message { to, address, bytes } => streams::send(node, to, address, bytes),
         Wish::Call(hello) => peers.call(hello),
-        Wish::Save { .. } => {} // `save` has done it
+        Wish::Save { number, key, value } => {
+            if let Some(keeper) = &peers.keeper {
+                keeper.put(number, key, value);
+            }
+        }
+        Wish::Say {
+            stage: DISK_STAGE,
+            text,
+        } => {
+            node.line(DISK_STAGE, &text);
+            let name = node.standing.borrow().name().to_owned();
+            node.saw("node", Some(peers.me()), &name, &text);
+        }
         Wish::Say {
             stage: "joined",
             text,
@@ -349,10 +328,7 @@ pub(crate) async fn deadlines(node: Rc<Node>) {
 ///
 /// The port is taken, or the stack is gone.
 pub(crate) async fn serve(node: Rc<Node>, nic: String, stack: HostStack) -> io::Result<()> {
-    let Some(peers) = node.transport.as_ref() else {
-        std::future::pending::<()>().await;
-        return Ok(());
-    };
+    let peers = node.transport.there().await;
     let udp = Rc::new(DirectUdp::bind(&stack, session::PORT)?);
     let wire = Wire {
         udp: Rc::downgrade(&udp),

@@ -1,5 +1,9 @@
-//! What a node says on its screens about its peers.
+//! What a node says on its screens and among its events about its peers.
 //!
+//! Does:      turns what overlay and membership report into sentences; counts nodes and sites.
+//! Does not:  decide what is worth telling twice: the overlay's journal does.
+//! Bounds:    one sentence for each report.
+//! Trusts:    its callers for names.
 //! Start at:  `Crowd`.
 
 use identity::admitter::AdmitEvent;

@@ -111,7 +111,7 @@ impl Peers for Link {
         let there = nodes
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|there| there.facts.id == node);
+            .find(|there| there.facts.id.get() == node);
         let (near, far) = pipe::pair();
         let served = server::serve_peer(there.unwrap(), far);
         self.executor.spawn_detached(served).unwrap();
@@ -147,7 +147,7 @@ fn with_two<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
         let (init, theirs) = pair().unwrap();
         kept.push(init);
         let facts = Facts {
-            id: id(number),
+            id: id(number).into(),
             ..Facts::read()
         };
         let node = Node::with_facts(handle.clone(), Parent::new(theirs), facts).unwrap();
@@ -158,7 +158,7 @@ fn with_two<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     });
     for node in &made {
         node.join(Rc::new(Link {
-            me: node.facts.id,
+            me: node.facts.id.get(),
             air: air.clone(),
             executor: handle.clone(),
         }));

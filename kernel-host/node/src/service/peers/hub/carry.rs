@@ -129,10 +129,9 @@ impl Hub {
                 MemberOutput::Changed { is_member: true } => self.become_member(now),
                 MemberOutput::Changed { is_member: false } => self.become_stranger(now),
                 MemberOutput::Publish(publication) => self.draft(publication),
-                MemberOutput::Save(value) => self.wishes.push_back(Wish::Save {
-                    key: IDENTITY_KEY.to_owned(),
-                    value: Some(value),
-                }),
+                MemberOutput::Save(value) => {
+                    self.keep(now, IDENTITY_KEY.to_owned(), Some(value));
+                }
                 MemberOutput::Event(event) => self.say("peers", words::of_admission(&event)),
                 MemberOutput::News(News::Revoked(node) | News::Replaced { old: node, .. }) => {
                     self.datagrams.forget(node);
@@ -162,7 +161,15 @@ impl Hub {
         self.counters.not_sent += u64::from(!sent);
     }
 
+    /// Has the disk keep something, if there is one.
+    fn keep(&mut self, now: Moment, key: String, value: Option<Vec<u8>>) {
+        if let Some(number) = self.ledger.ask(now.uptime_ms) {
+            self.wishes.push_back(Wish::Save { number, key, value });
+        }
+    }
+
     pub(super) fn become_member(&mut self, now: Moment) {
+        self.end_overlay(now);
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), session::PORT);
         let config = overlay::Config {
             me: Contact {
@@ -179,6 +186,9 @@ impl Hub {
         };
         let overlay = Overlay::new(now, config, Box::new(self.keys.clone()));
         self.overlay = Some(overlay);
+        if self.ledger.is_fenced() {
+            self.tell_overlay(now, Input::Fence(true));
+        }
         let text = format!("site {} as {}", self.site_name, self.me);
         self.say("joined", text);
         self.crowd = words::Crowd::begin(now);
@@ -189,8 +199,25 @@ impl Hub {
         }
     }
 
+    /// Ends the overlay, if there is one. What it had promised must not be forgotten: the next one
+    /// of this boot has the same key, and starts with it.
+    fn end_overlay(&mut self, now: Moment) {
+        let Some(mut overlay) = self.overlay.take() else {
+            return;
+        };
+        while let Some(output) = overlay.poll_output() {
+            if let overlay::Output::Save(save) = output {
+                self.keep(now, save.key, save.value);
+            }
+        }
+        (self.life, self.saved) = overlay.into_saved(now);
+        for output in self.ledger.forget() {
+            self.deliver(now, output);
+        }
+    }
+
     fn become_stranger(&mut self, now: Moment) {
-        self.overlay = None;
+        self.end_overlay(now);
         self.drafts.clear();
         self.changed(now, false);
     }
@@ -243,35 +270,42 @@ impl Hub {
 
     fn take_overlay(&mut self, now: Moment) -> bool {
         let mut moved = false;
+        while let Some(output) = self.ledger.release() {
+            moved = true;
+            self.deliver(now, output);
+        }
         while let Some(output) = self.overlay.as_mut().and_then(Overlay::poll_output) {
             moved = true;
-            match output {
-                overlay::Output::Send {
-                    to,
-                    address,
-                    channel: Channel::Datagram,
-                    bytes,
-                } => {
-                    let node = Some(to);
-                    let to = Destination { node, address };
-                    let sent = self.datagrams.send(now, to, &bytes);
-                    self.counters.not_sent += u64::from(sent.is_err());
-                    self.take_datagrams(now);
-                }
-                overlay::Output::Send {
-                    to, address, bytes, ..
-                } => self.wishes.push_back(Wish::Message { to, address, bytes }),
-                overlay::Output::Save(save) => self.wishes.push_back(Wish::Save {
-                    key: save.key,
-                    value: save.value,
-                }),
-                overlay::Output::Event(event) => self.perceive(now, event),
-                overlay::Output::Answer { ask, answer } => {
-                    self.wishes.push_back(Wish::Answer { ask, answer });
-                }
+            if let Some(output) = self.ledger.hold(output) {
+                self.deliver(now, output);
             }
         }
         moved
+    }
+
+    fn deliver(&mut self, now: Moment, output: overlay::Output) {
+        match output {
+            overlay::Output::Send {
+                to,
+                address,
+                channel: Channel::Datagram,
+                bytes,
+            } => {
+                let node = Some(to);
+                let to = Destination { node, address };
+                let sent = self.datagrams.send(now, to, &bytes);
+                self.counters.not_sent += u64::from(sent.is_err());
+                self.take_datagrams(now);
+            }
+            overlay::Output::Send {
+                to, address, bytes, ..
+            } => self.wishes.push_back(Wish::Message { to, address, bytes }),
+            overlay::Output::Save(save) => self.keep(now, save.key, save.value),
+            overlay::Output::Event(event) => self.perceive(now, event),
+            overlay::Output::Answer { ask, answer } => {
+                self.wishes.push_back(Wish::Answer { ask, answer });
+            }
+        }
     }
 
     fn perceive(&mut self, now: Moment, event: overlay::Event) {

@@ -8,13 +8,16 @@
 //! Start at:  `Hub::handle_datagram`, `Hub::poll_wish`.
 
 mod carry;
+mod ledger;
 
+use super::disk::DiskState;
 use super::words;
 use super::{PeersConfig, sight::Seen};
 use identity::membership::{Membership, MembershipConfig};
 use identity::publication::Publication;
 use identity::ring::SharedKeys;
 use identity::secret::{SecretKey, Seed};
+use ledger::{Change, Ledger};
 use overlay::{Input, Overlay, Refused};
 use protocol::peer::{Channel, Contact, Life, Message, site};
 use protocol::{Hasher, Moment, Name, NodeId, SiteId};
@@ -24,6 +27,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Where the disk keeps what `Membership` saves.
 pub(crate) const IDENTITY_KEY: &str = "identity";
+/// Under which word people are told of the state disk.
+pub(crate) const DISK_STAGE: &str = "disk";
 /// Calls of others that make us open a session. More are not heard.
 const HELLOS_PER_SECOND: u64 = 10;
 /// Between two rounds of asking seeds and calling, while alone and later.
@@ -45,8 +50,9 @@ pub(crate) enum Wish {
     },
     /// To everybody on each link.
     Call(Hello),
-    /// On the disk before anything later leaves.
+    /// For the disk, with a number; `handle_disk` is told how far it is.
     Save {
+        number: u64,
         key: String,
         value: Option<Vec<u8>>,
     },
@@ -90,8 +96,11 @@ pub(crate) struct Hub {
     datagrams: Datagrams,
     membership: Membership,
     overlay: Option<Overlay>,
-    /// What the disk had for the overlay, until it starts.
+    /// What the disk had for the overlay, or the last overlay left, until one starts.
     saved: Vec<(String, Vec<u8>)>,
+    ledger: Ledger,
+    /// We have said goodbye; sessions end once all is said.
+    is_leaving: bool,
     rng: Rng,
     seeds: Vec<SocketAddr>,
     clusters: Vec<[u8; 8]>,
@@ -140,6 +149,8 @@ impl Hub {
             membership,
             overlay: None,
             saved,
+            ledger: Ledger::new(config.disk),
+            is_leaving: false,
             rng,
             seeds: config.seeds,
             clusters,
@@ -284,9 +295,57 @@ impl Hub {
     /// Says goodbye to everybody.
     pub fn leave(&mut self, now: Moment) {
         self.tell_overlay(now, Input::Leave);
+        self.is_leaving = true;
         self.settle(now);
-        self.datagrams.close(now);
+        self.close(now);
+    }
+
+    /// Ends all sessions after a goodbye, once nothing of it waits for the disk.
+    fn close(&mut self, now: Moment) {
+        if self.is_leaving && self.ledger.is_idle() {
+            self.datagrams.close(now);
+            self.settle(now);
+        }
+    }
+
+    /// The disk has kept everything up to a number, or has trouble.
+    pub fn handle_disk(&mut self, now: Moment, kept: u64, state: DiskState) {
+        let change = self.ledger.handle_disk(now.uptime_ms, kept, state);
+        self.disk_changed(now, change);
         self.settle(now);
+        self.close(now);
+    }
+
+    fn disk_changed(&mut self, now: Moment, change: Change) {
+        if let Some(text) = change.say {
+            let stage = DISK_STAGE;
+            self.wishes.push_back(Wish::Say { stage, text });
+        }
+        if let Some(is_fenced) = change.fence
+            && self.overlay.is_some()
+        {
+            self.tell_overlay(now, Input::Fence(is_fenced));
+        }
+    }
+
+    /// Whether something that was to be kept is not on the disk yet.
+    pub fn waits_for_disk(&self) -> bool {
+        self.ledger.waits()
+    }
+
+    /// What is wrong with the disk, in words.
+    pub fn disk_trouble(&self) -> Option<&str> {
+        self.ledger.trouble()
+    }
+
+    /// For how long the disk has kept nothing of what it was given.
+    pub fn disk_age_ms(&self, now: Moment) -> u64 {
+        self.ledger.age_ms(now.uptime_ms)
+    }
+
+    /// Messages that would have waited for the disk, and were too many.
+    pub const fn held_dropped(&self) -> u64 {
+        self.ledger.held_dropped
     }
 
     pub fn handle_timeout(&mut self, now: Moment) {
@@ -298,6 +357,8 @@ impl Hub {
         if let Some(overlay) = &mut self.overlay {
             overlay.handle_timeout(now);
         }
+        let change = self.ledger.handle_timeout(now.uptime_ms);
+        self.disk_changed(now, change);
         if now.uptime_ms >= self.call_ms {
             self.call(now);
         }
@@ -311,6 +372,7 @@ impl Hub {
             self.overlay.as_ref().and_then(Overlay::next_timeout),
             (!self.drafts.is_empty()).then_some(self.drafts_ms),
             self.crowd.due_ms(),
+            self.ledger.next_timeout(),
         ];
         let parts = parts.into_iter().flatten();
         parts.fold(self.call_ms, u64::min)

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod joining;
 mod network;
+mod town;
 
 use super::PeersConfig;
 use identity::grant::{Grant, GrantFields, GrantRight};
