@@ -59,10 +59,11 @@ pub fn compose(
         build: build.short(),
         source_date_epoch: from.pinned_at,
     };
-    let initrd = initrd::pack(&from.kernel, &from.init, &about)?;
+    let init = initrd::packed(&from.init)?;
+    let initrd = initrd::pack(&from.kernel, &init, &about)?;
     progress.step(&format!("initrd.cpio {}", megabytes(initrd.len() as u64)));
     let program = boot_program(from, &about, &initrd)?;
-    let parts = parts(from, &initrd);
+    let parts = parts(from, &init, &initrd);
     hold_limit(program.len() as u64, &parts)?;
     progress.step(&format!("luc.efi {}", megabytes(program.len() as u64)));
     let disk = media::disk_image(&program)?;
@@ -152,7 +153,7 @@ fn boot_program(from: &Ingredients, about: &About, initrd: &[u8]) -> Result<Vec<
 }
 
 /// What the boot program consists of, the biggest part first.
-fn parts(from: &Ingredients, initrd: &[u8]) -> Vec<Part> {
+fn parts(from: &Ingredients, init: &[u8], initrd: &[u8]) -> Vec<Part> {
     let part = |name: &str, bytes: &[u8]| Part {
         name: name.to_owned(),
         size: bytes.len() as u64,
@@ -165,10 +166,10 @@ fn parts(from: &Ingredients, initrd: &[u8]) -> Vec<Part> {
         .map(|bytes| bytes.len() as u64)
         .sum();
     let table = from.kernel.table.to_json();
-    let known = modules + from.init.len() as u64 + table.len() as u64;
+    let known = modules + init.len() as u64 + table.len() as u64;
     let mut parts = vec![
         part("kernel", &from.kernel.vmlinuz),
-        part("luc (init)", &from.init),
+        part("luc (init)", init),
         part("module table", &table),
         part("UEFI stub", &from.stub),
         Part {

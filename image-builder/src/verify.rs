@@ -18,7 +18,7 @@ use object::{Object, ObjectSection};
 use crate::Error;
 use crate::compose::UKI_BYTES_MAX;
 use crate::digest::Digest;
-use crate::initrd::{About, IMAGE_JSON, MODULES_JSON};
+use crate::initrd::{About, IMAGE_JSON, INITRD_BYTES_MAX, MODULES_JSON};
 use crate::manifest::Manifest;
 use crate::media::{BOOT_PATH, CONFIG_LABEL, fat_file};
 use crate::modules::Table;
@@ -82,15 +82,39 @@ fn check_kernel(kernel: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Path and content of every regular file in an initrd.
+/// Path and content of every regular file in an initrd: of a plain archive, and of a packed one
+/// that may follow it.
 pub fn initrd_files(initrd: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut files = BTreeMap::new();
-    let mut rest = initrd;
+    let rest = add_files(initrd, &mut files)?;
+    let padding = rest.iter().take_while(|byte| **byte == 0).count();
+    let packed = &rest[padding..];
+    if !packed.is_empty() {
+        let mut plain = vec![0; plain_size(packed)?];
+        zstd_safe::decompress(&mut plain[..], packed)
+            .map_err(|code| format!("its second part: {}", zstd_safe::get_error_name(code)))?;
+        add_files(&plain, &mut files)?;
+    }
+    Ok(files)
+}
+
+/// How big something packed says that it is.
+fn plain_size(packed: &[u8]) -> Result<usize, String> {
+    let said = zstd_safe::get_frame_content_size(packed).ok().flatten();
+    let said = said.and_then(|size| usize::try_from(size).ok());
+    said.filter(|size| *size <= INITRD_BYTES_MAX)
+        .ok_or_else(|| "what follows its first archive is none that is packed".to_owned())
+}
+
+/// Reads one archive, and returns what follows it.
+fn add_files<'a>(
+    archive: &'a [u8],
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<&'a [u8], String> {
+    let mut rest = archive;
     for _ in 0..ENTRIES_MAX {
         let mut reader = cpio::newc::Reader::new(rest).map_err(|error| error.to_string())?;
-        if reader.entry().is_trailer() {
-            return Ok(files);
-        }
+        let is_last = reader.entry().is_trailer();
         let mut bytes = Vec::new();
         reader
             .read_to_end(&mut bytes)
@@ -99,6 +123,9 @@ pub fn initrd_files(initrd: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> 
             files.insert(reader.entry().name().to_owned(), bytes);
         }
         rest = reader.finish().map_err(|error| error.to_string())?;
+        if is_last {
+            return Ok(rest);
+        }
     }
     Err(format!("it has more than {ENTRIES_MAX} entries"))
 }
@@ -261,4 +288,29 @@ fn check_bill(bill: &[u8], manifest: &Manifest) -> Result<String, String> {
 /// Any bytes as an initrd: an answer.
 pub fn fuzz_initrd(data: &[u8]) {
     let _ = initrd_files(data);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::initrd_files;
+    use crate::cpio::Archive;
+    use crate::initrd::packed;
+
+    #[test]
+    fn files_of_a_plain_and_of_a_packed_archive_are_found() {
+        let mut plain = Archive::new();
+        plain.file("lib/a", 0o644, vec![1; 9]);
+        let mut initrd = plain.finish().unwrap();
+        let program = b"program ".repeat(10_000);
+        let packed = packed(&program).unwrap();
+        assert!(packed.len() < program.len() / 10);
+        initrd.extend(&packed);
+        let files = initrd_files(&initrd).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "lib/a"]);
+        assert_eq!(files["init"], program);
+        for broken in [&initrd[..initrd.len() - 1], &[&initrd[..], b"x"].concat()] {
+            assert!(initrd_files(broken).is_err());
+        }
+    }
 }
