@@ -159,6 +159,7 @@ fn words() -> Vec<(&'static str, RegisterMessage)> {
         ("hand", hand),
         ("page", page),
         ("seated", M::Seated { mark }),
+        ("unseated", M::Unseated { mark }),
     ]
 }
 

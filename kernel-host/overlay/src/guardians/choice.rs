@@ -30,6 +30,8 @@ pub struct Choice<'a> {
     /// When we began to look at our site.
     pub started_ms: u64,
     pub me: Seat,
+    /// We are about to go: others must take over.
+    pub is_leaving: bool,
     pub people: &'a People,
     /// Guardians that said they lost what they had promised, and since when.
     pub blank: &'a [(NodeId, u64)],
@@ -45,7 +47,7 @@ impl Choice<'_> {
             return false;
         }
         if node == self.me.node {
-            return true;
+            return !self.is_leaving;
         }
         match self
             .people
@@ -71,14 +73,15 @@ impl Choice<'_> {
         is_gone: &dyn Fn(NodeId) -> bool,
     ) -> Option<Few<Seat, GUARDIANS_MAX>> {
         let seats = council.seats.as_slice();
-        if seats.len() > 1 && self.now_ms < self.started_ms + DEAD_MS {
+        if seats.len() > 1 && !self.is_leaving && self.now_ms < self.started_ms + DEAD_MS {
             return None;
         }
-        let there = 1 + self.people.there().count();
+        let there = usize::from(!self.is_leaving) + self.people.there().count();
         let wanted = match there {
             MANY.. => 5,
             FEW.. => seats.len().max(3),
             2.. => 3,
+            1 if self.is_leaving => 1,
             _ => return None,
         };
         let fit = |seat: &&Seat| self.is_fit(seat.node, is_gone);
@@ -99,6 +102,10 @@ impl Choice<'_> {
         next.extend(seats.iter().filter(|seat| !self.is_fit(seat.node, is_gone)));
         let mut kept: Vec<Seat> = Vec::new();
         for seat in next {
+            // Whoever goes must not be counted on, not even to fill a place.
+            if self.is_leaving && seat.node == self.me.node {
+                continue;
+            }
             if kept.len() < wanted && kept.iter().all(|one| one.node != seat.node) {
                 kept.push(seat);
             }
@@ -127,7 +134,7 @@ impl Choice<'_> {
                 node: *node,
                 boots: one.boots,
             })
-            .chain([self.me])
+            .chain(Some(self.me).filter(|_| !self.is_leaving))
             .filter(|seat| !is_gone(seat.node))
             .collect();
         steady.retain(|seat| {

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 pub const SAVED_AT: &str = "register/council/";
 /// How often a handover is asked for again.
 const HAND_MS: u64 = 400;
+/// No message is on its way for longer.
+const IN_FLIGHT_MS: u64 = 3000;
 
 /// Which council a table is complete for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ struct Source {
 pub struct Hall {
     site: SiteId,
     me: Seat,
+    /// The last boot that our disk remembers, before this one.
+    kept_boots: Option<u32>,
     council: Option<Council>,
     mark: Mark,
     pub table: Table,
@@ -62,6 +66,9 @@ pub struct Hall {
     is_fenced: bool,
     /// Guardians of this council that have taken their seats.
     seated: Vec<NodeId>,
+    /// Guardians of this council that said they have not, since nobody can hand over any more.
+    unseated: Vec<NodeId>,
+    bereft_ms: Option<u64>,
 }
 
 const fn term(council: &Council) -> Term {
@@ -72,10 +79,11 @@ const fn term(council: &Council) -> Term {
 }
 
 impl Hall {
-    pub const fn new(site: SiteId, me: Seat, is_fenced: bool) -> Self {
+    pub const fn new(site: SiteId, me: Seat, kept_boots: Option<u32>, is_fenced: bool) -> Self {
         Self {
             site,
             me,
+            kept_boots,
             council: None,
             mark: Mark([0; 8]),
             table: Table::new(site),
@@ -85,6 +93,8 @@ impl Hall {
             is_blank: false,
             is_fenced,
             seated: Vec::new(),
+            unseated: Vec::new(),
+            bereft_ms: None,
         }
     }
 
@@ -169,19 +179,28 @@ impl Hall {
         self.sources.sort_unstable_by_key(|source| source.node);
         self.sources.dedup_by_key(|source| source.node);
         self.seated.clear();
-        // A seat that was given in another boot is taken only with what was saved.
+        self.unseated.clear();
+        self.bereft_ms = None;
         let seat = council
             .seats
             .as_slice()
             .iter()
             .find(|seat| seat.node == self.me.node);
-        self.is_blank = seat.is_some_and(|seat| self.term.is_none() && seat.boots != self.me.boots);
+        self.is_blank = seat.is_some_and(|seat| self.has_forgotten(seat));
         let must_take = seat.is_some() && !is_founder && !self.is_blank;
         self.hand_ms = must_take.then(|| cx.now_ms());
         self.council = Some(council);
         self.save(cx);
         self.try_seat(cx, mail);
         true
+    }
+
+    /// A seat that was given in another boot is taken only with what was saved then: a disk that
+    /// does not know that boot may have lost our votes. One that knows it and holds none never had
+    /// any.
+    fn has_forgotten(&self, seat: &Seat) -> bool {
+        let is_kept = self.kept_boots.is_some_and(|kept| kept >= seat.boots);
+        self.term.is_none() && seat.boots != self.me.boots && !is_kept
     }
 
     pub fn save(&self, cx: &mut Context<'_>) {
@@ -208,7 +227,7 @@ impl Hall {
         let has_now = self.term == Some(term(&council));
         let before = council.before.as_slice();
         if let Some(seat) = seat.filter(|_| !has_now) {
-            self.is_blank = self.term.is_none() && seat.boots != self.me.boots;
+            self.is_blank = self.has_forgotten(seat);
             self.hand_ms = (!self.is_blank).then_some(now_ms);
             let nodes = before.iter().copied();
             let nodes = nodes.chain(council.seats.as_slice().iter().map(|seat| seat.node));
@@ -242,6 +261,34 @@ impl Hall {
         }
     }
 
+    /// Whether nobody is left who could hand over to us: most guardians before this council are
+    /// gone for good, and nobody with a seat in it had taken it by then.
+    pub fn is_stranded(&mut self, now_ms: u64, is_gone: impl Fn(NodeId) -> bool) -> bool {
+        let waiting = self.council.as_ref().filter(|_| self.hand_ms.is_some());
+        let bereft = waiting.filter(|council| {
+            let before = council.before.as_slice();
+            let living = before.iter().filter(|node| !is_gone(**node)).count();
+            living <= before.len() / 2
+        });
+        let Some(council) = bereft else {
+            self.bereft_ms = None;
+            self.unseated.clear();
+            return false;
+        };
+        self.bereft_ms.get_or_insert(now_ms);
+        let mut seats = council.seats.as_slice().iter().map(|seat| seat.node);
+        seats.all(|node| node == self.me.node || is_gone(node) || self.unseated.contains(&node))
+    }
+
+    /// A guardian says that it holds nothing for this council. What was on its way when the last
+    /// one who could have handed over went may be out of date.
+    pub fn unseated(&mut self, now_ms: u64, node: NodeId, mark: Mark) {
+        let is_late = self.bereft_ms.is_some_and(|at| now_ms >= at + IN_FLIGHT_MS);
+        if is_late && mark == self.mark && !self.unseated.contains(&node) {
+            self.unseated.push(node);
+        }
+    }
+
     /// Somebody with a seat asks for what we hold. We have adopted its council before.
     pub fn hand(&self, cx: &mut Context<'_>, to: NodeId, behind: Option<RegisterKey>) {
         let Some(council) = &self.council else {
@@ -251,8 +298,14 @@ impl Hall {
         let sat_before = self.term.is_some_and(|held| {
             held.founding == council.founding && held.generation + 1 == council.generation
         });
-        let may_ask = council.has(to) && (is_seated || sat_before);
-        if !may_ask {
+        if !council.has(to) {
+            return;
+        }
+        if !is_seated && !sat_before {
+            if council.has(self.me.node) {
+                let message = RegisterMessage::Unseated { mark: self.mark };
+                cx.send(to, Channel::Datagram, Message::Register(message));
+            }
             return;
         }
         let (entries, is_last) = self.table.page(cx.now_ms(), behind);

@@ -478,7 +478,10 @@ impl Overlay {
                 self.journal.note(now, Happening::Reborn { life: *life });
                 self.directory.speech.changed(now.uptime_ms);
             }
-            Event::Cloned { .. } => self.journal.note(now, Happening::Cloned),
+            Event::Cloned { .. } => {
+                self.journal.note(now, Happening::Cloned);
+                self.registers.keep_out(&mut self.core.context(now));
+            }
             Event::Forgotten(key) => {
                 let cx = self.core.context(now);
                 self.directory.forget(&cx, key);

@@ -25,6 +25,12 @@ impl Overlay {
         &self.registers
     }
 
+    /// After `Input::Leave`: whether others have taken over what we guarded, so that the power may
+    /// go off without a loss.
+    pub fn may_go(&self) -> bool {
+        self.registers.may_go()
+    }
+
     pub(super) fn receive_register(&mut self, now: Moment, from: Contact, said: RegisterMessage) {
         let mut cx = self.core.context(now);
         self.registers.handle_message(&mut cx, from.node, said);

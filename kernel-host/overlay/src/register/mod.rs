@@ -13,7 +13,7 @@ mod ops;
 mod steps;
 mod table;
 
-use crate::context::Context;
+use crate::context::{Context, Save};
 use crate::guardians::{Choice, Founder, Hall, People, Presence};
 use crate::lease::{self, Fences, Lease};
 use crate::rules::Rules;
@@ -33,10 +33,15 @@ const GUESTS_MAX: usize = 16;
 const TICK_MS: u64 = 1000;
 /// The same for others.
 const IDLE_TICK_MS: u64 = 5000;
+/// The same for one that has said goodbye.
+const LEAVE_TICK_MS: u64 = 200;
 /// How often two nodes compare which council they know.
 const GREET_MS: u64 = 10_000;
 /// How much longer the second guardian waits than the first before it changes the council.
 const RANK_MS: u64 = 5000;
+
+/// Where our disk says in which boot it was last written.
+const KEPT_AT: &str = "register/kept";
 
 /// Messages to ourselves are kept here: we may be a guardian.
 #[derive(Debug, Default)]
@@ -75,6 +80,7 @@ pub struct Registers {
     me: Seat,
     rules: Rules,
     started_ms: u64,
+    kept_boots: Option<u32>,
     home: Hall,
     guests: BTreeMap<SiteId, Hall>,
     people: People,
@@ -90,6 +96,9 @@ pub struct Registers {
     /// Since when we want another council.
     unhappy_ms: Option<u64>,
     was_seated: bool,
+    is_leaving: bool,
+    /// Another machine has our key: what we say could differ from what it says in our name.
+    is_double: bool,
     /// What we promise is not kept: see `set_fenced`.
     is_fenced: bool,
     tick_ms: u64,
@@ -108,11 +117,14 @@ impl Registers {
     ) -> Self {
         let now_ms = cx.now_ms();
         let me = Seat { node: cx.me, boots };
+        let kept = saved.iter().find(|(key, _)| key == KEPT_AT);
+        let kept = kept.and_then(|(_, bytes)| Some(u32::from_le_bytes(bytes[..].try_into().ok()?)));
         let mut registers = Self {
             me,
             rules,
             started_ms: now_ms,
-            home: Hall::new(cx.site, me, false),
+            kept_boots: kept,
+            home: Hall::new(cx.site, me, kept, false),
             guests: BTreeMap::new(),
             people: People::default(),
             neighbour: None,
@@ -125,6 +137,8 @@ impl Registers {
             proposed: None,
             unhappy_ms: None,
             was_seated: false,
+            is_leaving: false,
+            is_double: false,
             is_fenced: false,
             tick_ms: now_ms + cx.dice.below(TICK_MS),
             greet_ms: now_ms + cx.dice.below(GREET_MS),
@@ -132,6 +146,7 @@ impl Registers {
             refused_guests: 0,
         };
         registers.restore(cx, saved);
+        registers.save_boots(cx);
         registers
     }
 
@@ -156,10 +171,10 @@ impl Registers {
         if site == self.home.site() {
             return &mut self.home;
         }
-        let (me, is_fenced) = (self.me, self.is_fenced);
+        let (me, kept, is_fenced) = (self.me, self.kept_boots, self.is_fenced);
         self.guests
             .entry(site)
-            .or_insert_with(|| Hall::new(site, me, is_fenced))
+            .or_insert_with(|| Hall::new(site, me, kept, is_fenced))
     }
 
     /// A node of our site has been heard of, or is gone.
@@ -170,7 +185,7 @@ impl Registers {
         }
         match presence {
             Presence::There => self.fences.drop(node),
-            Presence::Dead | Presence::Left if self.home.is_seated() => {
+            Presence::Dead | Presence::Left if self.home.is_seated() && !self.is_double => {
                 let rank = self.rank(cx.me) as u64;
                 self.fences.put(node, now_ms + rank * TICK_MS);
             }
@@ -184,7 +199,12 @@ impl Registers {
     }
 
     /// Compares and swaps, or reads, a register of our site. The answer comes from `poll_answer`.
+    /// Refused while another machine has our key: our ballots would not be ours alone.
     pub fn ask(&mut self, cx: &mut Context<'_>, ask: u64, register: [u8; 16], wish: Wish) {
+        if self.is_double {
+            self.answers.push_back((ask, Outcome::Refused));
+            return;
+        }
         let about = (RegisterKey::Named(register), wish);
         self.start(cx, Purpose::Ask(ask), about, ops::END_MS);
         self.settle(cx);
@@ -194,9 +214,36 @@ impl Registers {
         self.answers.pop_front()
     }
 
-    /// We say goodbye.
+    /// We say goodbye: the other guardians, or the rest of the site, take our seat over at once.
+    /// What they don't take before we go waits for us to come back.
     pub fn leave(&mut self, cx: &mut Context<'_>) {
         self.lease.stop(cx);
+        self.is_leaving = true;
+        if self.home.is_seated() && !self.is_double {
+            self.improve(cx);
+            self.settle(cx);
+        }
+    }
+
+    /// Whether our site needs nothing of ours any more, so that a node that said goodbye may go.
+    pub fn may_go(&self) -> bool {
+        self.is_double || !self.home.is_concerned()
+    }
+
+    /// Another machine runs with our key: until a later boot, or for good if that one goes on,
+    /// we vote for nothing, want nothing and hand nothing over.
+    pub fn keep_out(&mut self, cx: &mut Context<'_>) {
+        self.is_double = true;
+        self.lease.stop(cx);
+        self.ops.abandon();
+        self.fences = Fences::default();
+        self.settle(cx);
+        self.confess(cx);
+    }
+
+    /// Whether it does so.
+    pub const fn keeps_out(&self) -> bool {
+        self.is_double
     }
 
     /// Whether this node guards nothing for now, because its disk does not keep what it promises.
@@ -224,6 +271,15 @@ impl Registers {
             hall.table.save_all(cx);
         }
         self.lease.save(cx);
+        self.save_boots(cx);
+    }
+
+    /// The disk knows this boot.
+    fn save_boots(&self, cx: &mut Context<'_>) {
+        cx.out.saves.push_back(Save {
+            key: KEPT_AT.to_owned(),
+            value: Some(self.me.boots.to_le_bytes().to_vec()),
+        });
     }
 
     /// About how many bytes the halls' registers take.
@@ -322,10 +378,20 @@ impl Registers {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now_ms();
+        if self.is_double {
+            self.tick_ms = now_ms + cx.dice.around(TICK_MS);
+            self.confess(cx);
+            return;
+        }
         let is_seated = self.home.is_seated();
-        let is_lost = self.is_lost(cx);
-        let is_busy = is_seated || is_lost || self.home.is_useless();
+        let is_lost = self.is_lost(cx) && !self.is_leaving;
+        let is_busy = is_seated || is_lost || self.home.is_useless() || self.is_leaving;
         let period = if is_busy { TICK_MS } else { IDLE_TICK_MS };
+        let period = if self.is_leaving {
+            LEAVE_TICK_MS
+        } else {
+            period
+        };
         self.tick_ms = now_ms + cx.dice.around(period);
         if is_lost && !self.is_fenced {
             self.seek(cx);
@@ -354,13 +420,16 @@ impl Registers {
         }
     }
 
-    /// No council is known, or most of its guardians are proved to be gone for good.
-    fn is_lost(&self, cx: &Context<'_>) -> bool {
-        self.council().is_none_or(|council| {
-            let seats = council.seats.as_slice().iter();
-            let living = seats.filter(|seat| !is_gone(cx, seat.node)).count();
-            living < council.majority()
-        })
+    /// No council is known, or most of its guardians are proved to be gone for good, or were so
+    /// before they had handed over.
+    fn is_lost(&mut self, cx: &Context<'_>) -> bool {
+        let is_stranded = self.home.is_stranded(cx.now_ms(), |node| is_gone(cx, node));
+        is_stranded
+            || self.council().is_none_or(|council| {
+                let seats = council.seats.as_slice().iter();
+                let living = seats.filter(|seat| !is_gone(cx, seat.node)).count();
+                living < council.majority()
+            })
     }
 
     fn seek(&mut self, cx: &mut Context<'_>) {
@@ -390,7 +459,9 @@ impl Registers {
     /// Tells the other guardians that we can't serve with them.
     fn confess(&mut self, cx: &mut Context<'_>) {
         for hall in std::iter::once(&self.home).chain(self.guests.values()) {
-            let Some(council) = hall.council().filter(|_| hall.is_useless()) else {
+            let is_ours =
+                |council: &&Council| hall.is_useless() || self.is_double && council.has(cx.me);
+            let Some(council) = hall.council().filter(is_ours) else {
                 continue;
             };
             for seat in council.seats.as_slice() {
@@ -413,6 +484,7 @@ impl Registers {
             now_ms,
             started_ms: self.started_ms,
             me: self.me,
+            is_leaving: self.is_leaving,
             people: &self.people,
             blank: &self.blank,
             neighbour: self.neighbour,
@@ -422,7 +494,10 @@ impl Registers {
             return;
         };
         let since_ms = *self.unhappy_ms.get_or_insert(now_ms);
-        let wait_ms = self.rank(cx.me) as u64 * RANK_MS;
+        let wait_ms = match self.is_leaving {
+            true => 0,
+            false => self.rank(cx.me) as u64 * RANK_MS,
+        };
         if now_ms < since_ms + wait_ms || self.ops.has(Purpose::Council) {
             return;
         }

@@ -148,6 +148,20 @@ impl Ops {
         }
     }
 
+    /// Nothing that is under way may go on: what was sent out may still come true.
+    pub fn abandon(&mut self) {
+        self.held = None;
+        for op in std::mem::take(&mut self.ops).into_values() {
+            let is_out = op.is_risked || op.phase == Phase::Forwarded;
+            let outcome = match is_out && matches!(op.wish, Wish::Swap { .. }) {
+                true => Outcome::Unsure,
+                false => Outcome::Refused,
+            };
+            let purpose = op.purpose;
+            self.ended.push_back(Ended { purpose, outcome });
+        }
+    }
+
     pub fn handle_timeout(&mut self, floor: &mut Floor<'_, '_>) {
         let now_ms = floor.cx.now_ms();
         let is_due = |op: &Op| op.wake_ms <= now_ms || op.end_ms <= now_ms;

@@ -9,7 +9,7 @@
 
 use super::ops::{Ended, Purpose};
 use super::table::Vote;
-use super::{GUESTS_MAX, Registers};
+use super::{GUESTS_MAX, Mail, Registers};
 use crate::context::Context;
 use crate::guardians::Hall;
 use crate::lease;
@@ -22,6 +22,13 @@ use protocol::{NodeId, SiteId};
 impl Registers {
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, from: NodeId, message: RegisterMessage) {
         use RegisterMessage as M;
+        let is_vote = matches!(
+            message,
+            M::Look { .. } | M::Prepare { .. } | M::Accept { .. } | M::Hand { .. }
+        );
+        if self.is_double && (is_vote || matches!(message, M::Forward { .. })) {
+            return;
+        }
         match message {
             M::Look { .. } | M::Prepare { .. } | M::Accept { .. } => self.vote(cx, from, message),
             M::Promise { number, accepted } => {
@@ -66,22 +73,27 @@ impl Registers {
                 is_last,
                 is_seated,
             } => {
-                let home = (self.home.mark() == mark).then_some(&mut self.home);
-                let mut guests = self.guests.values_mut();
-                if let Some(hall) = home.or_else(|| guests.find(|hall| hall.mark() == mark)) {
-                    let what = (entries.as_slice(), is_last, is_seated);
-                    hall.page(cx, &mut self.mail, from, behind, what);
+                let what = (entries.as_slice(), is_last, is_seated);
+                if let (Some(hall), mail) = self.hall_with(mark) {
+                    hall.page(cx, mail, from, behind, what);
                 }
             }
             M::Seated { mark } => {
-                let home = (self.home.mark() == mark).then_some(&mut self.home);
-                let mut guests = self.guests.values_mut();
-                if let Some(hall) = home.or_else(|| guests.find(|hall| hall.mark() == mark)) {
+                if let (Some(hall), _) = self.hall_with(mark) {
                     hall.seated(cx, from);
                 }
                 self.guests.retain(|_, hall| hall.is_concerned());
             }
+            M::Unseated { mark } => self.home.unseated(cx.now_ms(), from, mark),
         }
+    }
+
+    /// The hall whose council this is, and where its messages to ourselves go.
+    fn hall_with(&mut self, mark: Mark) -> (Option<&mut Hall>, &mut Mail) {
+        let home = (self.home.mark() == mark).then_some(&mut self.home);
+        let mut guests = self.guests.values_mut();
+        let hall = home.or_else(|| guests.find(|hall| hall.mark() == mark));
+        (hall, &mut self.mail)
     }
 
     fn find_hall(&self, site: SiteId) -> Option<&Hall> {
@@ -149,6 +161,15 @@ impl Registers {
     }
 
     fn greeted(&mut self, cx: &mut Context<'_>, from: NodeId, mark: Option<Mark>) {
+        let is_stranger = cx.keyring.site_of(from) != Some(self.home.site());
+        if let Some(council) = self
+            .council()
+            .filter(|council| is_stranger && council.has(from))
+        {
+            // It may not have heard that it guards our site.
+            let message = RegisterMessage::Council(Box::new(council.clone()));
+            self.mail.post(cx, from, message);
+        }
         let hall = self.hall_of(cx, from);
         let known = hall.and_then(|hall| hall.council().map(|council| (hall.mark(), council)));
         let message = match known {
@@ -181,13 +202,13 @@ impl Registers {
             self.refused_guests += 1;
             return;
         }
-        let (me, is_fenced) = (self.me, self.is_fenced);
+        let (me, kept, is_fenced) = (self.me, self.kept_boots, self.is_fenced);
         let hall = match is_home {
             true => &mut self.home,
             false => self
                 .guests
                 .entry(site)
-                .or_insert_with(|| Hall::new(site, me, is_fenced)),
+                .or_insert_with(|| Hall::new(site, me, kept, is_fenced)),
         };
         if hall.adopt(cx, &mut self.mail, council) && is_home {
             self.blank.clear();
@@ -285,6 +306,8 @@ impl Registers {
                 self.end(cx, ended);
             } else if let Some(about) = self.lease.due(cx.now_ms()) {
                 self.start(cx, Purpose::Lease, about, lease::WISH_MS);
+            } else if self.is_double {
+                break;
             } else if let Some((host, key, wish)) = self.fences.due(cx.now_ms()) {
                 self.start(cx, Purpose::Fence(host), (key, wish), super::ops::END_MS);
             } else {

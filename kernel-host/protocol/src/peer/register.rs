@@ -212,6 +212,10 @@ pub enum RegisterMessage {
     Seated {
         mark: Mark,
     },
+    /// I have a seat in this council too, but hold nothing for it yet.
+    Unseated {
+        mark: Mark,
+    },
 }
 
 impl Founding {
