@@ -140,6 +140,9 @@ struct Run {
     /// Minutes in which things go wrong
     #[arg(long)]
     minutes: Option<u64>,
+    /// Disks are copied too: two machines with one key
+    #[arg(long)]
+    clones: bool,
     #[arg(long)]
     json: bool,
     #[arg(long, value_enum, default_value_t = Kind::Overlay)]
@@ -221,6 +224,7 @@ fn history_of(run: &Run, seed: u64) -> History {
         nodes: run.nodes,
         sites: run.sites,
         safety_ms: run.minutes.map(|minutes| minutes * 60_000),
+        clones: run.clones,
     };
     draw::history_of(seed, wanted)
 }

@@ -9,6 +9,7 @@
 
 use crate::ids::{mix, stamp};
 use crate::machine::{Ask, Birth, Machine, Opinion, Wish};
+use protocol::peer::register::Council;
 use protocol::peer::{Channel, Contact, Realm, Record, RecordKey, SessionKey};
 use protocol::{Moment, NodeId, SiteId};
 use session::{
@@ -446,6 +447,22 @@ impl<M: Machine> Machine for Fat<M> {
 
     fn poll(&mut self) -> Option<Wish> {
         self.wishes.pop_front()
+    }
+
+    fn council(&self) -> Option<&Council> {
+        self.inner.council()
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.inner.is_fenced()
+    }
+
+    fn may_go(&self) -> bool {
+        self.inner.may_go()
+    }
+
+    fn lease(&self, now: Moment) -> Option<u64> {
+        self.inner.lease(now)
     }
 
     fn opinion(&self, of: NodeId) -> Opinion {

@@ -8,6 +8,7 @@
 //! Start at:  `Machine`.
 
 use overlay::Save;
+use protocol::peer::register::Council;
 use protocol::peer::{Channel, Contact, Life, Record, RecordKey};
 use protocol::{Moment, Name, NodeId};
 use std::collections::BTreeMap;
@@ -163,6 +164,23 @@ pub trait Machine: Sized + fmt::Debug {
     /// When `timeout` is due, in milliseconds since its start.
     fn next_timeout(&self) -> Option<u64>;
     fn poll(&mut self) -> Option<Wish>;
+
+    /// Who guards the registers of its site, as far as it knows.
+    fn council(&self) -> Option<&Council> {
+        None
+    }
+    /// Whether it keeps out of registers because another machine has its key.
+    fn is_fenced(&self) -> bool {
+        false
+    }
+    /// Whether a node that said goodbye has handed over what others need.
+    fn may_go(&self) -> bool {
+        true
+    }
+    /// The epoch of its host's lease, while that is its own.
+    fn lease(&self, _now: Moment) -> Option<u64> {
+        None
+    }
 
     /// What it thinks of another node.
     fn opinion(&self, of: NodeId) -> Opinion;

@@ -9,6 +9,7 @@
 use crate::machine::{Ask, Birth, Machine, Note, Opinion, Reply, Wish};
 use overlay::lookup::Reach;
 use overlay::{Answer, Config, Draft, Event, Input, NodeState, Output, Overlay};
+use protocol::peer::register::Council;
 use protocol::peer::{Channel, Contact, Realm, Record, RecordKey, RecordKind};
 use protocol::{Digest, Moment, NodeId};
 
@@ -163,6 +164,23 @@ impl Machine for Whole {
             }
             Output::Event(event) => Wish::Note(note_of(event)),
         })
+    }
+
+    fn council(&self) -> Option<&Council> {
+        self.overlay.registers().council()
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.overlay.registers().keeps_out()
+    }
+
+    fn may_go(&self) -> bool {
+        self.overlay.may_go()
+    }
+
+    fn lease(&self, now: Moment) -> Option<u64> {
+        let lease = self.overlay.lease();
+        lease.valid_until(now.uptime_ms).map(|_| lease.epoch())
     }
 
     fn opinion(&self, of: NodeId) -> Opinion {

@@ -77,7 +77,7 @@ impl Machine for Chatter {
     }
 
     fn opinion(&self, _: NodeId) -> Opinion {
-        Opinion::Alive
+        Opinion::Unknown
     }
 
     fn others_there(&self) -> usize {

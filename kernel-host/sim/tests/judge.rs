@@ -228,6 +228,8 @@ impl Machine for Puppet {
     fn opinion(&self, of: NodeId) -> Opinion {
         let is_up = center(|center| center.up.get(&of).is_some_and(|count| *count > 0));
         let is_right = match sin() {
+            // Whom it knows to be there it would not meet.
+            Sin::SendsTooMuch => !is_up,
             Sin::IsBlind => sim::ids::host_of(of) != 1,
             Sin::RemembersGhosts => is_up || !center(|center| center.ever.contains(&of)),
             _ => true,

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a liar signs in another's name.
 const FORGED: &[u8] = b"forged";
+/// Realms must have been equal within this before the end.
+pub const EQUAL_MS: u64 = 30_000;
 /// A kind that nobody knows: it must be kept and passed on.
 const STRANGE: RecordKind = RecordKind(60_007);
 
@@ -42,6 +44,8 @@ pub struct Records {
     revoked: BTreeSet<NodeId>,
     /// Hosts that have heard of a revocation since their start.
     knows_revoked: BTreeSet<(u32, NodeId)>,
+    /// Groups of hosts that hold the same of a realm. `None`: all have been equal lately.
+    differing: BTreeMap<Realm, Option<Vec<Vec<u32>>>>,
 }
 
 fn other_id(key: &RecordKey) -> NodeId {
@@ -143,10 +147,19 @@ impl Records {
             return;
         };
         let number = self.strange.len() as u64;
+        // What a node says of itself has itself as its subject; a card stays in its site.
+        let is_own = kind.0 < RecordKind::SITE_RETIRED.0 || kind == RecordKind::CAPACITY;
+        let is_local = kind == RecordKind::NODE_CARD || kind.0 >= 32 && kind.0 < 60_000;
         let key = RecordKey {
-            realm: Realm::Cluster,
+            realm: match is_local {
+                true => Realm::Site(place.site_id),
+                false => Realm::Cluster,
+            },
             kind,
-            subject: subject(number + 1_000_000),
+            subject: match is_own {
+                true => place.id.bytes(),
+                false => subject(number + 1_000_000),
+            },
         };
         let thing = Vm {
             key,
@@ -157,7 +170,7 @@ impl Records {
         };
         let body = vec![u8::try_from(number % 251).unwrap_or(0); bytes];
         let author = place.id;
-        if publish(world, &thing, body.clone(), found) {
+        if publish(world, &thing, body.clone(), found) && kind == STRANGE {
             self.strange.push((key, body, author));
         }
     }
@@ -298,18 +311,18 @@ impl Records {
                 }
             }
         }
-        self.equal_replicas(world, found);
+        self.all_have_all(world, found);
     }
 
-    fn equal_replicas<M: Machine>(&self, world: &World<M>, found: &mut Found) {
-        let now_ms = world.now_ms();
+    /// Who of a realm's keepers holds other records than the rest. Records that are on their way,
+    /// or that each node drops by its own clock, make holders differ for moments: they must be
+    /// equal at some moment of the last `EQUAL_MS`.
+    pub fn compare<M: Machine>(&mut self, world: &World<M>) {
         let mut digests: BTreeMap<Realm, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
         for host in &world.hosts {
-            let Some(machine) = host
-                .machine
-                .as_ref()
-                .filter(|_| !self.revoked.contains(&host.id))
-            else {
+            let machine = host.machine.as_ref();
+            let judged = |_: &&M| !self.revoked.contains(&host.id) && !host.has_wrong_clock();
+            let Some(machine) = machine.filter(judged) else {
                 continue;
             };
             for realm in [Realm::Cluster, Realm::Site(host.site_id)] {
@@ -318,13 +331,26 @@ impl Records {
                 holders.entry(digest).or_default().push(host.place.host);
             }
         }
-        for (realm, holders) in digests.iter().filter(|(_, holders)| holders.len() > 1) {
-            let groups: Vec<&Vec<u32>> = holders.values().collect();
-            found.add(
-                "L7",
-                now_ms,
-                format!("{realm:?} differs between hosts {groups:?}"),
-            );
+        for (realm, holders) in digests {
+            let differ = self
+                .differing
+                .entry(realm)
+                .or_insert_with(|| Some(Vec::new()));
+            if holders.len() < 2 {
+                *differ = None;
+            } else if let Some(groups) = differ {
+                *groups = holders.into_values().collect();
+            }
+        }
+    }
+
+    fn all_have_all<M: Machine>(&self, world: &World<M>, found: &mut Found) {
+        let now_ms = world.now_ms();
+        for (realm, groups) in &self.differing {
+            if let Some(groups) = groups {
+                let what = format!("{realm:?} differs between hosts {groups:?}");
+                found.add("L7", now_ms, what);
+            }
         }
         for (key, body, author) in &self.strange {
             // Only if its author lived long enough to tell anyone.
@@ -337,7 +363,8 @@ impl Records {
                 .hosts
                 .iter()
                 .any(|host| host.is_up() && host.id == *author);
-            let running = world.hosts.iter().filter_map(|host| host.machine.as_ref());
+            let right = world.hosts.iter().filter(|host| !host.has_wrong_clock());
+            let running = right.filter_map(|host| host.machine.as_ref());
             let have = running.clone().filter(|machine| holds(machine)).count();
             let all = running.count();
             if have < all && (author_runs || have > 0) {
@@ -365,7 +392,7 @@ fn publish<M: Machine>(world: &mut World<M>, vm: &Vm, body: Vec<u8>, found: &mut
         .and_then(|machine| machine.record(&vm.key));
     let is_written = has.is_some_and(|record| record.ended == vm.is_deleted);
     let clock = world.hosts[at(vm.host)].clock;
-    let may_not_stamp = clock.wall_off_ms != 0 && vm.key.kind != RecordKind::VM;
+    let may_not_stamp = clock.wall_off_ms != 0;
     if !is_written && !may_not_stamp {
         let what = format!("host {} could not write {:?}", vm.host, vm.key);
         found.add("L8", world.now_ms(), what);

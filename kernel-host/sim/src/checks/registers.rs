@@ -8,10 +8,13 @@
 //! Start at:  `Registers::finish`.
 
 use super::Found;
+use super::calendar::Calendar;
+use super::councils::{self, Councils};
 use crate::history::Work;
 use crate::ids::mix;
 use crate::machine::{Ask, Machine, Reply};
 use crate::world::{World, at};
+use protocol::peer::register::Founding;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An order must end within this when a majority is connected (L5).
@@ -45,16 +48,28 @@ struct Pending {
     must_end: bool,
 }
 
+/// A write that a user was told of.
+#[derive(Debug)]
+struct Acknowledged {
+    follows: Value,
+    value: Vec<u8>,
+    /// The line of councils that decided it.
+    founding: Option<Founding>,
+    at_ms: u64,
+}
+
 #[derive(Debug, Default)]
 struct Chain {
     /// Which value each written value follows.
     follows: BTreeMap<Vec<u8>, Value>,
-    acknowledged: Vec<(Value, Vec<u8>)>,
-    last_read: Option<Value>,
+    acknowledged: Vec<Acknowledged>,
+    /// The value at the end, and of which founding.
+    last_read: Option<(Value, Option<Founding>)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registers {
+    councils: Councils,
     asks: u64,
     pending: BTreeMap<u64, Pending>,
     chains: BTreeMap<Register, Chain>,
@@ -70,19 +85,35 @@ fn name_of(number: u32) -> [u8; 16] {
 }
 
 impl Registers {
+    pub fn new(calendar: Calendar) -> Self {
+        Self {
+            councils: Councils::new(calendar),
+            asks: 0,
+            pending: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            puts: BTreeMap::new(),
+            ended: [0; 3],
+        }
+    }
+
     pub fn work<M: Machine>(&mut self, world: &mut World<M>, work: &Work) {
-        let order = match *work {
-            Work::Swap { host, register } => {
+        let (host, order) = match *work {
+            Work::Swap { host, register } | Work::Race { host, register } => {
                 let Some(place) = world.hosts.get(at(host)) else {
                     return;
                 };
-                (host, Order::Look((crate::ids::site_of(place.id), register)))
+                let site = crate::ids::site_of(place.id);
+                if matches!(work, Work::Race { .. }) {
+                    let other = rival(world, host, site);
+                    self.give(world, other, Order::Look((site, register)), false);
+                }
+                (host, Order::Look((site, register)))
             }
             Work::Put { host, key } => (host, Order::Put(key, self.fresh_value())),
             Work::Find { host, key } => (host, Order::Find(key)),
             _ => return,
         };
-        self.give(world, order.0, order.1, false);
+        self.give(world, host, order, false);
     }
 
     fn fresh_value(&self) -> Vec<u8> {
@@ -132,12 +163,15 @@ impl Registers {
         for host in 0..world.shape().hosts() {
             let place = &world.hosts[at(host)];
             let site = crate::ids::site_of(place.id);
-            if !place.is_up() || !sites.insert(site) {
+            // A node that keeps out of registers answers nobody: users ask another.
+            let serves = place.machine.as_ref().is_some_and(|one| !one.is_fenced());
+            if !serves || !sites.insert(site) {
                 continue;
             }
-            self.give(world, host, Order::Look((site, 0)), true);
-            for register in touched.iter().filter(|(of, _)| *of == site) {
-                self.give(world, host, Order::Look(*register), true);
+            let of_site = touched.iter().filter(|(of, _)| *of == site).copied();
+            let registers: BTreeSet<Register> = of_site.chain([(site, 0)]).collect();
+            for register in registers {
+                self.give(world, host, Order::Look(register), true);
             }
             for key in &keys {
                 self.give(world, host, Order::FinalFind(*key), true);
@@ -168,27 +202,33 @@ impl Registers {
         let now_ms = world.now_ms();
         let is_late = now_ms > pending.at_ms + ANSWER_MS_MAX;
         let must_end = pending.must_end;
-        if must_end && (is_late || matches!(reply, Reply::Refused | Reply::Unsure)) {
+        let is_bad = is_late || matches!(reply, Reply::Refused | Reply::Unsure);
+        if must_end && is_bad && Councils::can_answer(world, host) {
             let ms = now_ms - pending.at_ms;
-            let what = format!(
-                "{:?} on host {host}: {reply:?} after {ms} ms",
-                pending.order
-            );
+            let (order, council) = (&pending.order, councils::told(world, host));
+            let what = format!("{order:?} on host {host}: {reply:?} after {ms} ms; {council}");
             found.add("L5", now_ms, what);
         }
+        let founding = founding_of(world, host);
         match (pending.order, reply) {
             (Order::Look(register), Reply::Value(value)) => {
                 let next = self.fresh_value();
                 self.give(world, host, Order::Swap(register, value, next), must_end);
             }
             (Order::Swap(register, expect, value), Reply::Done) => {
-                self.acknowledge(register, expect, value, now_ms, found);
+                let done = Acknowledged {
+                    follows: expect,
+                    value,
+                    founding,
+                    at_ms: now_ms,
+                };
+                self.acknowledge(register, done, found);
                 if must_end {
                     self.give(world, host, Order::Final(register), true);
                 }
             }
             (Order::Final(register), Reply::Value(value)) => {
-                self.chains.entry(register).or_default().last_read = Some(value);
+                self.chains.entry(register).or_default().last_read = Some((value, founding));
             }
             (Order::Put(key, value), Reply::Done) => {
                 self.puts.entry(key).or_default().push(value);
@@ -200,24 +240,20 @@ impl Registers {
         }
     }
 
-    fn acknowledge(
-        &mut self,
-        register: Register,
-        expect: Value,
-        value: Vec<u8>,
-        now_ms: u64,
-        found: &mut Found,
-    ) {
+    fn acknowledge(&mut self, register: Register, done: Acknowledged, found: &mut Found) {
         let chain = self.chains.entry(register).or_default();
-        let twin = chain
+        let mut twins = chain
             .acknowledged
             .iter()
-            .find(|(before, _)| *before == expect);
-        if let Some((_, other)) = twin {
-            let what = format!("{register:?}: {other:x?} and {value:x?} both follow {expect:x?}");
-            found.add("I3", now_ms, what);
+            .filter(|other| other.follows == done.follows && other.founding == done.founding);
+        let is_double = |one: &Acknowledged| self.councils.was_double(register.0, one.at_ms);
+        let twin = twins.find(|other| !is_double(other) && !is_double(&done));
+        if let Some(other) = twin {
+            let (before, one, two) = (&done.follows, &other.value, &done.value);
+            let what = format!("{register:?}: {one:x?} and {two:x?} both follow {before:x?}");
+            found.add("I3", done.at_ms, what);
         }
-        chain.acknowledged.push((expect, value));
+        chain.acknowledged.push(done);
     }
 
     fn found_at_last(&self, key: u32, value: Value, now_ms: u64, found: &mut Found) {
@@ -228,8 +264,10 @@ impl Registers {
 
     pub fn look<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {
         let now_ms = world.now_ms();
+        self.councils.look(world);
         for (ask, pending) in &mut self.pending {
-            if pending.must_end && now_ms > pending.at_ms + ANSWER_MS_MAX {
+            let is_late = pending.must_end && now_ms > pending.at_ms + ANSWER_MS_MAX;
+            if is_late && Councils::can_answer(world, pending.host) {
                 let (order, host) = (&pending.order, pending.host);
                 let what = format!("ask {ask}, {order:?} on host {host}: no answer");
                 found.add("L5", now_ms, what);
@@ -238,13 +276,15 @@ impl Registers {
         }
     }
 
-    pub fn power(&mut self, host: u32) {
+    pub fn power<M: Machine>(&mut self, world: &World<M>, host: u32, on: bool) {
         self.pending.retain(|_, pending| pending.host != host);
+        self.councils.power(world, host, on);
     }
 
+    /// Every acknowledged write is an ancestor of what is read at the end.
     pub fn finish<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {
         for (register, chain) in &self.chains {
-            let Some(mut value) = chain.last_read.clone() else {
+            let Some((mut value, founding)) = chain.last_read.clone() else {
                 continue;
             };
             let mut on_chain = BTreeSet::new();
@@ -254,12 +294,30 @@ impl Registers {
                 }
                 value = chain.follows.get(&bytes).cloned().flatten();
             }
-            for (_, acknowledged) in &chain.acknowledged {
-                if !on_chain.contains(acknowledged) {
-                    let what = format!("{register:?} has lost {acknowledged:x?}");
+            for done in &chain.acknowledged {
+                let is_excused = self.councils.was_double(register.0, done.at_ms)
+                    || (done.founding != founding
+                        && self.councils.may_have_lost(register.0, done.founding));
+                if !is_excused && !on_chain.contains(&done.value) {
+                    let (value, at_ms) = (&done.value, done.at_ms);
+                    let what = format!("{register:?} has lost {value:x?} of {at_ms} ms");
                     found.add("I3", world.now_ms(), what);
                 }
             }
         }
     }
+}
+
+/// Another host of a site that runs, or the same one.
+fn rival<M: Machine>(world: &World<M>, host: u32, site: u16) -> u32 {
+    let others = world.hosts.iter().filter(|other| {
+        other.is_up() && other.place.host != host && crate::ids::site_of(other.id) == site
+    });
+    let mut others = others.map(|other| other.place.host);
+    others.next().unwrap_or(host)
+}
+
+fn founding_of<M: Machine>(world: &World<M>, host: u32) -> Option<Founding> {
+    let council = world.machine(host).and_then(M::council);
+    council.map(|council| council.founding)
 }

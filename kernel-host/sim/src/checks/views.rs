@@ -104,7 +104,7 @@ impl Views {
         let running: Vec<_> = world
             .hosts
             .iter()
-            .filter(|host| !revoked.contains(&host.id))
+            .filter(|host| !revoked.contains(&host.id) && !host.has_wrong_clock())
             .filter_map(|host| Some((host, host.machine.as_ref()?)))
             .collect();
         let mut all_right = true;
@@ -122,7 +122,15 @@ impl Views {
         if self.healed_ms.is_some() && self.one_view_ms.is_none() {
             let mut alive: BTreeSet<NodeId> = running.iter().map(|(host, _)| host.id).collect();
             alive.extend(revoked);
-            let ghosts = || self.ids.iter().filter(|id| !alive.contains(id));
+            let wrong = world.hosts.iter().filter(|host| host.has_wrong_clock());
+            alive.extend(wrong.map(|host| host.id));
+            let is_wrong =
+                |id: &NodeId| world.hosts[at(crate::ids::host_of(*id))].has_wrong_clock();
+            let ghosts = || {
+                self.ids
+                    .iter()
+                    .filter(|id| !alive.contains(id) && !is_wrong(id))
+            };
             let haunted = running
                 .iter()
                 .any(|(_, machine)| ghosts().any(|id| machine.opinion(*id).is_there()));

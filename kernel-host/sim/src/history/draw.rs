@@ -32,6 +32,7 @@ const KINDS: [fn(&mut Draw) -> Deed; 16] = [
 struct Draw {
     dice: Dice,
     shape: Shape,
+    has_clones: bool,
 }
 
 /// What is asked of a history, instead of its own dice.
@@ -40,6 +41,9 @@ pub struct Wanted {
     pub nodes: Option<u32>,
     pub sites: Option<u16>,
     pub safety_ms: Option<u64>,
+    /// Disks are copied too. What a cluster owes its users while two machines have one key is not
+    /// the same: after that, views may stay wrong until the next renewals.
+    pub clones: bool,
 }
 
 /// The history of a seed.
@@ -61,7 +65,11 @@ pub fn history_of(seed: u64, wanted: Wanted) -> History {
     let [least, most] = SAFETY_MS;
     let drawn_ms = least + dice.below(most - least);
     let safety_ms = wanted.safety_ms.unwrap_or(drawn_ms).max(least);
-    let mut draw = Draw { dice, shape };
+    let mut draw = Draw {
+        dice,
+        shape,
+        has_clones: wanted.clones,
+    };
     let kinds: Vec<_> = KINDS
         .iter()
         .filter(|_| draw.dice.below(100) < KIND_PERCENT)
@@ -261,14 +269,28 @@ impl Draw {
     }
 
     fn leave(&mut self) -> Deed {
-        Deed::Leave { host: self.host() }
+        let host = self.host();
+        let is_seed = self.shape.seed_hosts().iter().any(|seed| seed.host == host);
+        if is_seed {
+            // Whoever comes back without its disk would find nobody by its seeds.
+            return Deed::Crash {
+                host,
+                down_ms: 5000,
+                keeps_disk: true,
+            };
+        }
+        Deed::Leave { host }
     }
 
     fn clone(&mut self) -> Deed {
-        Deed::Clone {
-            of: self.host(),
-            onto: self.host(),
-            for_ms: self.for_ms(),
+        let (of, onto, for_ms) = (self.host(), self.host(), self.for_ms());
+        if self.has_clones {
+            return Deed::Clone { of, onto, for_ms };
+        }
+        Deed::Crash {
+            host: onto,
+            down_ms: for_ms,
+            keeps_disk: true,
         }
     }
 
@@ -299,7 +321,11 @@ impl Draw {
                 3 => Work::Change { vm },
                 4 => Work::Delete { vm },
                 5 => Work::Strange { host },
-                6..9 => Work::Swap {
+                6..8 => Work::Swap {
+                    host,
+                    register: key % 2,
+                },
+                8 => Work::Race {
                     host,
                     register: key % 2,
                 },

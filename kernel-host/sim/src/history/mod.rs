@@ -180,6 +180,11 @@ pub enum Work {
         host: u32,
         register: u32,
     },
+    /// Two users take such a step at once: the other one at another node of the site, if any runs.
+    Race {
+        host: u32,
+        register: u32,
+    },
     /// An entry of the table.
     Put {
         host: u32,
@@ -207,6 +212,21 @@ impl Shape {
             .flat_map(|(site, nodes)| (0..*nodes).map(move |_| site))
             .zip(0..)
             .map(|(site, host)| crate::world::network::Place { host, site })
+    }
+
+    /// The first host that starts by itself, of each of the first sites: everybody knows them.
+    pub fn seed_hosts(&self) -> Vec<crate::world::network::Place> {
+        let mut seeds: Vec<crate::world::network::Place> = Vec::new();
+        for place in self.places() {
+            let is_first = seeds.iter().all(|seed| seed.site != place.site);
+            if is_first && !self.spares.contains(&place.host) {
+                seeds.push(place);
+            }
+            if seeds.len() >= usize::from(self.seeds) {
+                break;
+            }
+        }
+        seeds
     }
 
     /// `nodes` spread over `sites` evenly, in rain.

@@ -161,6 +161,7 @@ fn without(mut deed: Deed, gone: u32) -> Option<Deed> {
             | Work::Poison { host, .. }
             | Work::Fill { host, .. }
             | Work::Swap { host, .. }
+            | Work::Race { host, .. }
             | Work::Put { host, .. }
             | Work::Find { host, .. },
         ) => *host = moved(*host, gone)?,

@@ -33,6 +33,12 @@ const AFTER_A_CUT: Limits = Limits {
     ..Limits::OVERLAY
 };
 
+/// The limits otherwise.
+const AFTER_FAULTS: Limits = Limits {
+    one_view_ms: 30_000,
+    ..Limits::OVERLAY
+};
+
 const fn row(
     name: &'static str,
     family: u8,
@@ -44,7 +50,7 @@ const fn row(
         family,
         says,
         make,
-        limits: Limits::OVERLAY,
+        limits: AFTER_FAULTS,
         is_long: false,
     }
 }

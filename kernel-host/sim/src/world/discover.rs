@@ -2,7 +2,6 @@
 //!
 //! Start at:  `World::discover`.
 
-use super::network::Place;
 use super::{What, World, at};
 use crate::machine::Machine;
 use protocol::peer::Channel;
@@ -10,7 +9,9 @@ use protocol::peer::Channel;
 /// How often a lonely node looks for others.
 const DISCOVER_US: u64 = 5_000_000;
 /// How often a node calls on its LAN.
-const BEACON_US: u64 = 30_000_000;
+const BEACON_US: u64 = 8_000_000;
+/// For so long after its start a node looks for others, whatever the history says.
+const NEW_US: u64 = 20_000_000;
 
 impl<M: Machine> World<M> {
     /// What LAN calls, seeds and a second look would find now.
@@ -20,16 +21,19 @@ impl<M: Machine> World<M> {
             return;
         }
         let others = place.machine.as_ref().map_or(0, M::others_there);
-        // Who knows no other site goes on asking its seeds.
         let is_lonely = place.machine.as_ref().is_some_and(M::is_lonely);
-        let is_first = self.now_us == place.clock.booted_us;
-        if is_first || self.shape.beacons {
+        let is_new = self.now_us < place.clock.booted_us + NEW_US;
+        if is_new || self.shape.beacons {
             self.meet_on_lan(host, if others == 0 { 3 } else { 1 });
         }
-        if is_first || (is_lonely && self.shape.asks_again) {
+        if is_new || self.shape.asks_again {
             self.meet_seeds(host);
         }
-        let wait_us = if is_lonely { DISCOVER_US } else { BEACON_US };
+        let wait_us = if is_lonely || is_new {
+            DISCOVER_US
+        } else {
+            BEACON_US
+        };
         let wait_us = self.hosts[at(host)].dice.around(wait_us);
         self.queue
             .push(self.now_us + wait_us, What::Discover(host, boot));
@@ -44,24 +48,24 @@ impl<M: Machine> World<M> {
         let nodes = u64::from(self.shape.sites[usize::from(site)]);
         for _ in 0..count {
             let pick = self.hosts[at(host)].dice.below(nodes);
-            self.meet(host, first + u32::try_from(pick).unwrap_or(0));
+            let other = first + u32::try_from(pick).unwrap_or(0);
+            let id = self.hosts[at(other)].id;
+            let machine = self.hosts[at(host)].machine.as_ref();
+            if machine.is_some_and(|machine| !machine.opinion(id).is_there()) {
+                self.meet(host, other);
+            }
         }
     }
 
-    /// The first host that starts by itself, of each of the first sites.
     fn meet_seeds(&mut self, host: u32) {
-        let mut seeds: Vec<Place> = Vec::new();
-        for place in self.shape.places() {
-            let is_first = seeds.iter().all(|seed| seed.site != place.site);
-            if is_first && !self.shape.spares.contains(&place.host) {
-                seeds.push(place);
-            }
-            if seeds.len() == usize::from(self.shape.seeds) {
-                break;
-            }
-        }
+        let seeds = self.seed_hosts.clone();
         for seed in seeds {
-            self.meet(host, seed.host);
+            // Whom it knows to be there it need not look for.
+            let id = self.hosts[at(seed.host)].id;
+            let machine = self.hosts[at(host)].machine.as_ref();
+            if machine.is_some_and(|machine| !machine.opinion(id).is_there()) {
+                self.meet(host, seed.host);
+            }
         }
     }
 

@@ -15,6 +15,9 @@ use crate::machine::{Ask, Machine};
 const SECOND_RULE: u32 = 1 << 31;
 /// A goodbye is on its way before the power goes.
 const GOODBYE_US: u64 = 1_000_000;
+/// How often it is looked whether others have taken over, and how long that is waited for.
+const HANDOVER_US: u64 = 500_000;
+const HANDOVER_US_MAX: u64 = 10_000_000;
 
 impl<M: Machine> World<M> {
     pub(super) fn begin(&mut self, index: u32) {
@@ -118,7 +121,16 @@ impl<M: Machine> World<M> {
                 self.network.remove_rule(index | SECOND_RULE);
             }
             Deed::Clone { onto, .. } if !self.is_healed => self.end_clone(onto),
-            Deed::Leave { host } => self.cut_power(host),
+            Deed::Leave { host } => {
+                let until_us = self.acts[at(index)].at_ms * 1000 + HANDOVER_US_MAX;
+                let may_go = self.machine(host).is_none_or(M::may_go);
+                if may_go || self.now_us >= until_us {
+                    self.cut_power(host);
+                } else {
+                    let again_us = self.now_us + HANDOVER_US;
+                    self.queue.push(again_us, What::End(index));
+                }
+            }
             _ => {}
         }
     }

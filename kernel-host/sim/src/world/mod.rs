@@ -100,6 +100,7 @@ pub struct World<M> {
     works: Vec<u32>,
     wakes: Vec<u64>,
     is_healed: bool,
+    seed_hosts: Vec<network::Place>,
     /// Of machines that are started from now on.
     pub rules: overlay::Rules,
 }
@@ -153,6 +154,7 @@ impl<M: Machine> World<M> {
             works: Vec::new(),
             wakes: Vec::new(),
             is_healed: false,
+            seed_hosts: shape.seed_hosts(),
             rules: overlay::Rules::ALL,
             shape,
         };
