@@ -21,6 +21,8 @@ use protocol::peer::{Contact, Life, Realm, Record, RecordKey, RecordKind, SiteMe
 use protocol::{Moment, NodeId, SiteId};
 use std::rc::Rc;
 
+/// So many new records of one bundle are named to neighbours. More are left to reconciliation.
+const NAMED_MAX: usize = 32;
 const STRIKES_MAX: usize = 256;
 const STRIKES_OUT: u8 = 2;
 /// Nodes of one foreign word about our site that are asked whether they are there; they tell us of
@@ -34,7 +36,7 @@ pub(super) const RENEW_MS: u64 = 240_000;
 impl Overlay {
     /// Records that a neighbour sent because we lack them.
     pub(super) fn unpack(&mut self, now: Moment, from: Contact, bundle: &[u8]) {
-        let mut is_news = false;
+        let mut news: Vec<(Record, Rc<[u8]>)> = Vec::new();
         for bytes in unpack(bundle) {
             let Some(record) = Record::decode(bytes) else {
                 self.counters.malformed += 1;
@@ -43,12 +45,7 @@ impl Overlay {
             let bytes: Rc<[u8]> = bytes.into();
             let mark = Entry::new(&record, Rc::clone(&bytes), 0).mark(&record.key);
             match self.take(now, from, &record, Rc::clone(&bytes)) {
-                Outcome::Fresh => {
-                    is_news = true;
-                    if from.site != self.core.me.site {
-                        self.pass_on_copy(now, &record, &bytes);
-                    }
-                }
+                Outcome::Fresh => news.push((record, bytes)),
                 // Which realms are ours may change at any moment.
                 Outcome::Refused(Refusal::NotOurs) => {}
                 Outcome::Older | Outcome::Refused(_) | Outcome::Doubtful => {
@@ -57,9 +54,18 @@ impl Overlay {
                 Outcome::Known | Outcome::Waiting => {}
             }
         }
-        if is_news {
-            self.recon.learned(now.uptime_ms, from.node);
+        if news.is_empty() {
+            return;
         }
+        // A few go on by name; of many, sums tell sooner who lacks them.
+        let is_crowd = news.len() > NAMED_MAX;
+        for (record, bytes) in &news {
+            let is_copy = matches!(record.key.realm, Realm::Site(_)) && from.site != self.me().site;
+            if is_copy || !is_crowd {
+                self.pass_on_copy(now, from, record, bytes);
+            }
+        }
+        self.recon.learned(now.uptime_ms, from.node, is_crowd);
     }
 
     /// One record, by whatever way it came. The caller passes it on if it is `Fresh`.
@@ -111,7 +117,7 @@ impl Overlay {
         for record in self.store.freed(learned) {
             let bytes: Rc<[u8]> = record.encode().into();
             if self.take(now, from, &record, bytes) == Outcome::Fresh {
-                self.recon.learned(now.uptime_ms, from.node);
+                self.recon.learned(now.uptime_ms, from.node, true);
             }
         }
     }

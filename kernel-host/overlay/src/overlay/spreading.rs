@@ -34,7 +34,9 @@ impl Overlay {
             }
             SpreadMessage::Names(names) => {
                 let mut cx = self.core.context(now);
-                self.tree.handle_names(&mut cx, from.node, names.as_slice());
+                let holds = |mark| self.store.holds(mark);
+                self.tree
+                    .handle_names(&mut cx, from.node, names.as_slice(), holds);
             }
             SpreadMessage::Graft(names) => {
                 let mut cx = self.core.context(now);
@@ -85,10 +87,22 @@ impl Overlay {
         }
     }
 
-    /// A record of another site's realm came to one of us; the others of our site get it from here.
-    pub(super) fn pass_on_copy(&mut self, now: Moment, record: &Record, bytes: &Rc<[u8]>) {
-        if matches!(record.key.realm, Realm::Site(_)) {
-            self.pass_on(now, parcel(record, Rc::clone(bytes), 0, None));
+    /// A record came beside the tree. Of another site's realm: the others of our site get it from
+    /// here. Otherwise neighbours hear its name, and ask if they lack it.
+    pub(super) fn pass_on_copy(
+        &mut self,
+        now: Moment,
+        from: Contact,
+        record: &Record,
+        bytes: &Rc<[u8]>,
+    ) {
+        let is_of_site = matches!(record.key.realm, Realm::Site(_));
+        let parcel = parcel(record, Rc::clone(bytes), 0, Some(from.node));
+        if is_of_site && from.site != self.core.me.site {
+            self.pass_on(now, parcel);
+        } else {
+            let mut cx = self.core.context(now);
+            self.tree.announce(&mut cx, parcel);
         }
     }
 

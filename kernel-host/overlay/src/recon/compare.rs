@@ -15,10 +15,10 @@ use protocol::NodeId;
 use protocol::peer::admission::Few;
 use protocol::peer::recon::{Held, MARKS_MAX, Mark, RANGES_MAX, Range, ReconMessage};
 use protocol::peer::{Channel, Realm};
-use std::collections::BTreeSet;
 
-/// A range with no more marks than this is listed.
-const LISTED_MAX: u32 = 64;
+/// A range with no more marks than this is listed. Mostly two sets differ in a few records that are
+/// on their way, so a list costs more than one more round.
+const LISTED_MAX: u32 = 16;
 /// Each split makes 16 ranges.
 const SPLIT_BITS: u8 = 4;
 /// Marks in one wish.
@@ -122,9 +122,10 @@ impl Recon {
                     ours => answer.push(range(class, theirs.start, theirs.bits, ours)),
                 },
                 Held::Marks(marks) => {
-                    let theirs_set: BTreeSet<Mark> = marks.as_slice().iter().copied().collect();
+                    let mut theirs_sorted = marks.as_slice().to_vec();
+                    theirs_sorted.sort_unstable();
                     let ours = table.marks_of(class, first, last);
-                    let lacking = ours.filter(|mark| !theirs_set.contains(mark));
+                    let lacking = ours.filter(|mark| theirs_sorted.binary_search(mark).is_err());
                     let lacking = Few::<Mark, MARKS_MAX>::new(lacking);
                     if !lacking.as_slice().is_empty() {
                         let held = Held::Lacking(lacking);
@@ -151,9 +152,10 @@ impl Recon {
         let now_ms = cx.now_ms();
         for mark in marks {
             let is_full = self.asked.len() >= ASKED_MAX || wishes.len() >= WANTED_MAX;
-            let is_asked = self.asked.get(mark).is_some_and(|until| *until > now_ms);
-            let is_held = table.behind(class, *mark).is_some();
-            if is_full || is_asked || is_held || self.is_refused(now_ms, *mark) {
+            if is_full || table.holds(class, *mark) || self.is_refused(now_ms, *mark) {
+                continue;
+            }
+            if self.asked.get(mark).is_some_and(|until| *until > now_ms) {
                 continue;
             }
             self.asked.insert(*mark, now_ms + ASKED_MS);

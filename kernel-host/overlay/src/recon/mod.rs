@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 const PERIOD_MS: u64 = 20_000;
 /// News are passed on after so long, so that many go in one round.
 const RIPPLE_MS: u64 = 150;
+/// Ripples in a row are at most so far apart.
+const RIPPLE_MS_MAX: u64 = 5_000;
 /// One peer is not asked more often than this.
 const GAP_MS: u64 = 400;
 /// Marks asked for and not come yet. At the limit nothing more is asked for.
@@ -58,6 +60,9 @@ pub struct Recon {
     asked: BTreeMap<Mark, u64>,
     refused: VecDeque<(Mark, u64)>,
     ripple_ms: Option<u64>,
+    /// When the last ripple went, and how far it was to be from the one before.
+    rippled_ms: u64,
+    ripple_gap_ms: u64,
     counters: Counters,
     /// Our set and that of a peer were equal: local time.
     pub settled_ms: Option<u64>,
@@ -72,6 +77,8 @@ impl Recon {
             asked: BTreeMap::new(),
             refused: VecDeque::new(),
             ripple_ms: None,
+            rippled_ms: 0,
+            ripple_gap_ms: RIPPLE_MS,
             counters: Counters::default(),
             settled_ms: None,
         }
@@ -89,15 +96,27 @@ impl Recon {
         }
     }
 
-    /// Records came by reconciliation: others may lack them too, and `from` may have more.
-    pub fn learned(&mut self, now_ms: u64, from: NodeId) {
-        self.meet_later(now_ms, from);
-        self.ripple_ms.get_or_insert(now_ms + RIPPLE_MS);
+    /// Records came by reconciliation: `from` may have more, and of a `crowd` others lack some too.
+    pub fn learned(&mut self, now_ms: u64, from: NodeId, is_crowd: bool) {
+        if is_crowd {
+            self.meet_later(now_ms, from);
+            self.ripple(now_ms);
+        }
     }
 
-    /// We have something new and too few links to send it by.
+    /// We have something new and too few links to send it by. While much is on its way, sets always
+    /// differ: ripples that follow each other are further and further apart.
     pub fn ripple(&mut self, now_ms: u64) {
-        self.ripple_ms.get_or_insert(now_ms + RIPPLE_MS);
+        if self.ripple_ms.is_some() {
+            return;
+        }
+        let is_calm = now_ms >= self.rippled_ms + 2 * self.ripple_gap_ms;
+        self.ripple_gap_ms = match is_calm {
+            true => RIPPLE_MS,
+            false => (2 * self.ripple_gap_ms).min(RIPPLE_MS_MAX),
+        };
+        let soonest_ms = self.rippled_ms + self.ripple_gap_ms;
+        self.ripple_ms = Some(soonest_ms.max(now_ms + RIPPLE_MS));
     }
 
     fn meet_later(&mut self, now_ms: u64, peer: NodeId) {
@@ -137,6 +156,7 @@ impl Recon {
         let now_ms = cx.now_ms();
         if self.ripple_ms.is_some_and(|at| at <= now_ms) {
             self.ripple_ms = None;
+            self.rippled_ms = now_ms;
             neighbours.iter().for_each(|peer| self.meet(now_ms, *peer));
         }
         if now_ms < self.next_ms {

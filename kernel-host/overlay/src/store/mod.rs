@@ -17,9 +17,10 @@ pub mod table;
 use crate::clock::Clock;
 use crate::context::{Context, Save, Verdict};
 use crate::rules::Rules;
-use authority::{AuthorRule, Authority, Span};
+use authority::{AuthorRule, Authority, CLASSES, Span};
 use order::{Rank, wins};
 use pen::Pen;
+use protocol::peer::recon::Mark;
 use protocol::peer::{Realm, Record, RecordKey, RecordKind, Signature, Stamp, Version};
 use protocol::{Moment, NodeId, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,6 +150,13 @@ impl Store {
 
     pub fn find(&self, key: &RecordKey) -> Option<&Entry> {
         self.realms.get(&key.realm)?.find(&place_of(key))
+    }
+
+    /// Whether this very version of a record is here, whatever its realm.
+    pub fn holds(&self, mark: Mark) -> bool {
+        let tables = self.realms.values();
+        let mut classes = tables.flat_map(|table| (0..CLASSES).map(move |class| (table, class)));
+        classes.any(|(table, class)| table.holds(class, mark))
     }
 
     pub fn of_kind(

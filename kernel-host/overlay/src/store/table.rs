@@ -107,7 +107,17 @@ pub struct Table {
     records: BTreeMap<Place, Entry>,
     marks: [BTreeMap<Mark, Place>; CLASSES],
     sums: [Sum; CLASSES],
+    /// The same for each sixteenth of all marks: what a comparison asks first.
+    parts: [[Sum; PARTS]; CLASSES],
     bytes: usize,
+}
+
+/// Parts of all marks whose sums are kept, by their upper bits.
+const PARTS: usize = 16;
+const PART_SHIFT: u32 = Mark::BITS - PARTS.trailing_zeros();
+
+fn part_of(mark: Mark) -> usize {
+    usize::try_from(mark >> PART_SHIFT).unwrap_or(0)
 }
 
 fn class_of(kind: RecordKind) -> usize {
@@ -120,20 +130,28 @@ impl Table {
     }
 
     pub fn insert(&mut self, place: Place, entry: Entry) {
-        self.remove(&place);
         let (class, mark) = (class_of(place.0), entry.mark_at(&place));
+        self.bytes += entry.bytes.len() + ENTRY_BYTES;
+        if let Some(old) = self.records.insert(place, entry) {
+            self.forget(&place, &old);
+        }
         self.marks[class].insert(mark, place);
         self.sums[class].add(mark);
-        self.bytes += entry.bytes.len() + ENTRY_BYTES;
-        self.records.insert(place, entry);
+        self.parts[class][part_of(mark)].add(mark);
+    }
+
+    /// Takes a record out of marks and sums.
+    fn forget(&mut self, place: &Place, entry: &Entry) {
+        let (class, mark) = (class_of(place.0), entry.mark_at(place));
+        self.marks[class].remove(&mark);
+        self.sums[class].take(mark);
+        self.parts[class][part_of(mark)].take(mark);
+        self.bytes -= entry.bytes.len() + ENTRY_BYTES;
     }
 
     pub fn remove(&mut self, place: &Place) -> Option<Entry> {
         let entry = self.records.remove(place)?;
-        let (class, mark) = (class_of(place.0), entry.mark_at(place));
-        self.marks[class].remove(&mark);
-        self.sums[class].take(mark);
-        self.bytes -= entry.bytes.len() + ENTRY_BYTES;
+        self.forget(place, &entry);
         Some(entry)
     }
 
@@ -170,6 +188,10 @@ impl Table {
         if first == 0 && last == Mark::MAX {
             return self.sums.get(class).copied().unwrap_or_default();
         }
+        if last - first == Mark::MAX >> PARTS.trailing_zeros() && part_of(first) == part_of(last) {
+            let parts = self.parts.get(class);
+            return parts.map_or_else(Sum::default, |parts| parts[part_of(first)]);
+        }
         let mut sum = Sum::default();
         self.marks_of(class, first, last)
             .for_each(|mark| sum.add(mark));
@@ -179,6 +201,12 @@ impl Table {
     pub fn marks_of(&self, class: usize, first: Mark, last: Mark) -> impl Iterator<Item = Mark> {
         let marks = self.marks.get(class).into_iter();
         marks.flat_map(move |marks| marks.range(first..=last).map(|(mark, _)| *mark))
+    }
+
+    pub fn holds(&self, class: usize, mark: Mark) -> bool {
+        self.marks
+            .get(class)
+            .is_some_and(|marks| marks.contains_key(&mark))
     }
 
     pub fn behind(&self, class: usize, mark: Mark) -> Option<&Entry> {
@@ -195,6 +223,11 @@ impl Table {
             marks,
             "{realm:?}: sums"
         );
+        for (parts, sum) in self.parts.iter().zip(&self.sums) {
+            let mut all = Sum::default();
+            parts.iter().for_each(|part| all.join(*part));
+            assert_eq!(all, *sum, "{realm:?}: sums of parts");
+        }
         let bytes: usize = self
             .records
             .values()

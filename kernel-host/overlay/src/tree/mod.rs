@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 /// Names wait so long for others to travel with. At 17 records a second, 50 ms would cost a quarter
 /// more bytes and bring what was lost 0.1 s sooner.
-const NAMES_MS: u64 = 150;
+const NAMES_MS: u64 = 200;
 /// A record that was named and did not come is asked for after this: the eager way is mostly a
 /// little faster or a little slower than the names.
 const MISSED_MS: u64 = 100;
@@ -41,6 +41,8 @@ const PAYLOAD_HEAD_BYTES: usize = 16;
 pub struct Counters {
     /// Records that came, all copies.
     pub payloads: u64,
+    /// Records for all that were passed on to us and were new, and those that were not.
+    pub fresh: u64,
     pub duplicates: u64,
     pub sent: u64,
     pub named: u64,
@@ -57,6 +59,16 @@ struct Branch {
     is_eager: bool,
 }
 
+/// A name that neighbours will be told.
+#[derive(Debug)]
+struct Name {
+    mark: Mark,
+    /// Our site's records are named to near neighbours only.
+    is_near: bool,
+    /// They sent it to us or named it themselves.
+    known_to: Vec<NodeId>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -65,7 +77,7 @@ pub struct Tree {
     kept: Kept,
     missing: Missing,
     /// Names that have not been told yet.
-    names: Vec<Mark>,
+    names: Vec<Name>,
     names_ms: Option<u64>,
     counters: Counters,
 }
@@ -109,46 +121,41 @@ impl Tree {
 
     /// Passes on a record that the store has just taken, or that is ours.
     pub fn spread(&mut self, cx: &mut Context<'_>, parcel: Parcel) {
-        self.seen.insert(parcel.mark);
-        self.missing.remove(parcel.mark);
         self.counters.hops_last = u64::from(parcel.hops);
-        match parcel.realm {
-            Realm::Cluster => self.spread_everywhere(cx, &parcel),
-            Realm::Site(_) => self.spread_in_site(cx, &parcel),
-        }
-        if matches!(parcel.realm, Realm::Cluster) {
-            self.kept.insert(parcel);
-        }
-    }
-
-    fn spread_everywhere(&mut self, cx: &mut Context<'_>, parcel: &Parcel) {
+        // Inside a site all near links carry it: records there are few and small.
+        let is_of_site = matches!(parcel.realm, Realm::Site(_));
+        self.counters.fresh += u64::from(!is_of_site && parcel.from.is_some());
+        let carries = |branch: &Branch| match is_of_site {
+            true => branch.is_near,
+            false => branch.is_eager,
+        };
         let targets: Vec<NodeId> = self
             .branches
             .iter()
-            .filter(|(node, branch)| branch.is_eager && parcel.from != Some(**node))
+            .filter(|(node, branch)| carries(branch) && parcel.from != Some(**node))
             .map(|(node, _)| *node)
             .collect();
         for node in targets {
-            self.send(cx, node, parcel);
+            self.send(cx, node, &parcel);
         }
+        self.announce(cx, parcel);
+    }
+
+    /// Names a record to neighbours without sending it: it came beside the tree, and most of them
+    /// have it.
+    pub fn announce(&mut self, cx: &mut Context<'_>, parcel: Parcel) {
+        self.seen.insert(parcel.mark);
+        self.missing.remove(parcel.mark);
         if self.names.len() == NAMES_MAX {
             self.tell_names(cx);
         }
-        self.names.push(parcel.mark);
+        self.names.push(Name {
+            mark: parcel.mark,
+            is_near: matches!(parcel.realm, Realm::Site(_)),
+            known_to: parcel.from.into_iter().collect(),
+        });
         self.names_ms.get_or_insert(cx.now_ms() + NAMES_MS);
-    }
-
-    /// Inside a site all near links carry it: records there are few and small.
-    fn spread_in_site(&mut self, cx: &mut Context<'_>, parcel: &Parcel) {
-        let near: Vec<NodeId> = self
-            .branches
-            .iter()
-            .filter(|(node, branch)| branch.is_near && parcel.from != Some(**node))
-            .map(|(node, _)| *node)
-            .collect();
-        for node in near {
-            self.send(cx, node, parcel);
-        }
+        self.kept.insert(parcel);
     }
 
     fn send(&mut self, cx: &mut Context<'_>, to: NodeId, parcel: &Parcel) {
@@ -170,12 +177,13 @@ impl Tree {
     /// A copy came of something that we have. The way it took is the slower one, unless the
     /// record belongs to a site, where all ways are used.
     pub fn duplicate(&mut self, cx: &mut Context<'_>, from: NodeId, mark: Mark, realm: Realm) {
-        self.counters.duplicates += 1;
         self.seen.insert(mark);
         self.missing.remove(mark);
+        self.has(from, mark);
         if matches!(realm, Realm::Site(_)) {
             return;
         }
+        self.counters.duplicates += 1;
         if let Some(branch) = self.branches.get_mut(&from) {
             branch.is_eager = false;
         }
@@ -199,9 +207,17 @@ impl Tree {
         }
     }
 
-    pub fn handle_names(&mut self, cx: &mut Context<'_>, from: NodeId, names: &[Mark]) {
+    /// `holds`: whether a record came by some other way.
+    pub fn handle_names(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        names: &[Mark],
+        holds: impl Fn(Mark) -> bool,
+    ) {
         for mark in names {
-            if !self.seen.contains(*mark) {
+            self.has(from, *mark);
+            if !self.seen.contains(*mark) && !holds(*mark) {
                 self.missing.named(cx.now_ms() + MISSED_MS, *mark, from);
             }
         }
@@ -249,13 +265,30 @@ impl Tree {
         }
     }
 
-    /// Names go to all: with fewer, some node that missed a record hears of it from nobody.
+    /// A neighbour has this one: it need not be told.
+    fn has(&mut self, node: NodeId, mark: Mark) {
+        if let Some(name) = self.names.iter_mut().find(|name| name.mark == mark)
+            && !name.known_to.contains(&node)
+        {
+            name.known_to.push(node);
+        }
+    }
+
+    /// Names go to all who are not known to have the record: with fewer, some node that missed it
+    /// hears of it from nobody. Who was sent it may have lost it.
     fn tell_names(&mut self, cx: &mut Context<'_>) {
         self.names_ms = None;
-        let names = Few::new(std::mem::take(&mut self.names));
-        for node in self.branches.keys() {
-            self.counters.named += names.as_slice().len() as u64;
-            let message = Message::Spread(SpreadMessage::Names(names.clone()));
+        let names = std::mem::take(&mut self.names);
+        for (node, branch) in &self.branches {
+            let is_for =
+                |name: &&Name| (branch.is_near || !name.is_near) && !name.known_to.contains(node);
+            let marks = names.iter().filter(is_for).map(|name| name.mark);
+            let few: Few<Mark, NAMES_MAX> = Few::new(marks);
+            if few.as_slice().is_empty() {
+                continue;
+            }
+            self.counters.named += few.as_slice().len() as u64;
+            let message = Message::Spread(SpreadMessage::Names(few));
             cx.send(*node, Channel::Datagram, message);
         }
     }

@@ -277,7 +277,10 @@ impl World {
                         },
                     );
                 }
-                SpreadMessage::Names(names) => node.tree.handle_names(cx, from, names.as_slice()),
+                SpreadMessage::Names(names) => {
+                    node.tree
+                        .handle_names(cx, from, names.as_slice(), |_| false);
+                }
                 SpreadMessage::Graft(names) => node.tree.handle_graft(cx, from, names.as_slice()),
                 SpreadMessage::Prune => node.tree.handle_prune(from),
                 greeting => node.links.handle_message(cx, from, site, &greeting),
