@@ -141,8 +141,8 @@ impl Machine for Alone {
         size_of::<Self>() + self.swim.members().len() * 160 + self.swim.gone().count() * 96
     }
 
-    fn payloads_received(&self) -> u64 {
-        0
+    fn payloads(&self) -> (u64, u64) {
+        (0, 0)
     }
 
     fn check(&self) {}

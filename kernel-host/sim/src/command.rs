@@ -14,6 +14,7 @@ use crate::fat::Fat;
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
 use crate::measure::{Figures, Programme, measure};
+use crate::ordeal;
 use crate::progress::Progress;
 use crate::report::{FLAT_NODES_MAX, Report, SIZES, programme};
 use crate::scenarios::{SCENARIOS, Scenario, named};
@@ -64,10 +65,9 @@ impl Kind {
 
     fn measure(self, programme: Programme, progress: &mut Progress) -> Figures {
         let (name, nodes) = (self.name(), programme.nodes);
-        let tick = &mut |now: u64, end: u64| {
-            let (now, end) = (now / 1000, end / 1000);
-            progress.show(&format!("{name}, {nodes} nodes: {now} of {end} s"));
-        };
+        progress.lap_ms();
+        let text = format!("{name}, {nodes} nodes, virtual seconds");
+        let tick = &mut |now: u64, end: u64| progress.show_part(&text, now / 1000, end / 1000);
         match self {
             Self::Overlay => measure::<Ours>(name, programme, tick),
             Self::Fat => measure::<Fat<Ours>>(name, programme, tick),
@@ -168,6 +168,9 @@ struct Measure {
     /// One site of this size: our failure detector beside foca
     #[arg(long)]
     site: bool,
+    /// Minutes that splits last; also lets each size lose half of its nodes, and restart
+    #[arg(long)]
+    ordeals: Option<u64>,
     #[arg(long)]
     json: bool,
     /// Folder for tables and pictures
@@ -452,6 +455,18 @@ fn report(wanted: &Measure) -> Result<bool, String> {
         kinds.retain(|kind| *kind != Kind::Foca || !wanted.alone && *nodes <= FLAT_NODES_MAX);
         for kind in kinds {
             report.figures.push(kind.measure(programme, &mut progress));
+        }
+        for ordeal in wanted
+            .ordeals
+            .into_iter()
+            .flat_map(|minutes| ordeal::all(minutes * 60_000))
+        {
+            progress.lap_ms();
+            let text = format!("{}, {nodes} nodes, virtual seconds", ordeal.name());
+            let tick = &mut |now: u64, end: u64| progress.show_part(&text, now / 1000, end / 1000);
+            let survival =
+                ordeal::survive::<Ours>(wanted.seed, *nodes, programme.sites, ordeal, tick);
+            report.survivals.push(survival);
         }
     }
     progress.clear();

@@ -489,8 +489,8 @@ impl<M: Machine> Machine for Fat<M> {
         self.inner.memory_bytes()
     }
 
-    fn payloads_received(&self) -> u64 {
-        self.inner.payloads_received()
+    fn payloads(&self) -> (u64, u64) {
+        self.inner.payloads()
     }
 
     fn check(&self) {

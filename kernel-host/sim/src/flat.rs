@@ -228,8 +228,8 @@ impl Machine for Flat {
         members * MEMBER_BYTES + self.foca.updates_backlog() * 64 + timers
     }
 
-    fn payloads_received(&self) -> u64 {
-        0
+    fn payloads(&self) -> (u64, u64) {
+        (0, 0)
     }
 
     fn check(&self) {}

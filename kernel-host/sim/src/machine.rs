@@ -194,8 +194,8 @@ pub trait Machine: Sized + fmt::Debug {
     /// A number that is equal on two nodes exactly if they hold the same records of a realm.
     fn records_digest(&self, realm: protocol::peer::Realm) -> u64;
     fn memory_bytes(&self) -> usize;
-    /// Records that came by broadcast so far, new or not.
-    fn payloads_received(&self) -> u64;
+    /// Records for all that neighbours passed on so far: all copies, and those that were new.
+    fn payloads(&self) -> (u64, u64);
     /// Panics if its own state is broken.
     fn check(&self);
 }

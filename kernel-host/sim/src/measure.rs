@@ -1,6 +1,6 @@
 //! How fast, how dear, how right: one cluster under a fixed programme.
 //!
-//! Does:      start, quiet time, deaths one by one, records one by one; distributions of when the
+//! Does:      start, quiet time, waves of deaths, a row of records; distributions of when the
 //!            others knew; bytes on the wire; memory.
 //! Does not:  compare with targets (`report`).
 //! Bounds:    `VICTIMS_MAX` deaths and `RECORDS_MAX` records.
@@ -24,6 +24,14 @@ pub const RECORDS_MAX: u32 = 40;
 const LOOK_US: u64 = 100_000;
 /// Given up after this: counts as this long.
 const PATIENCE_US: u64 = 30_000_000;
+/// So many die at once, each in a site of its own: sites know nothing of each other's dead until
+/// all is over.
+const WAVE: usize = 10;
+/// Between two waves.
+const REST_US: u64 = 2_000_000;
+/// Between two records, and after the last.
+const RECORDS_US: u64 = 250_000;
+const ARRIVAL_US: u64 = 10_000_000;
 /// The kind of the records that are spread.
 const PROBE_KIND: RecordKind = RecordKind(60_001);
 
@@ -109,10 +117,28 @@ struct Clipboard {
     /// When a record was published, and how long it took to each node.
     published_us: BTreeMap<[u8; 16], u64>,
     arrived_ms: Vec<u64>,
-    /// The victim that is looked at, and who knows since when.
-    victim: Option<NodeId>,
+    /// Those that are looked at.
+    victims: Vec<Victim>,
+}
+
+/// A node that died, and who knows since when.
+#[derive(Debug)]
+struct Victim {
+    id: NodeId,
+    site: u16,
     died_us: u64,
-    knows: Vec<Option<u64>>,
+    /// Somebody of its site knows: from now on others may.
+    is_found: bool,
+    all_know: bool,
+    knows_ms: Vec<Option<u64>>,
+}
+
+impl Victim {
+    fn known_by(&mut self, host: usize, now_us: u64) {
+        if let Some(since @ None) = self.knows_ms.get_mut(host) {
+            *since = Some((now_us - self.died_us) / 1000);
+        }
+    }
 }
 
 impl<M: Machine> Watch<M> for Clipboard {
@@ -140,14 +166,13 @@ impl Clipboard {
         match opinion {
             Opinion::Dead if runs => self.false_deaths += 1,
             Opinion::Suspect if runs => self.false_suspicions += 1,
-            Opinion::Dead if self.victim == Some(of) => self.knows(host, world.now_us),
+            Opinion::Dead => {
+                if let Some(victim) = self.victims.iter_mut().find(|victim| victim.id == of) {
+                    victim.is_found = true;
+                    victim.known_by(at(host), world.now_us);
+                }
+            }
             _ => {}
-        }
-    }
-
-    fn knows(&mut self, host: u32, now_us: u64) {
-        if let Some(since @ None) = self.knows.get_mut(at(host)) {
-            *since = Some((now_us - self.died_us) / 1000);
         }
     }
 }
@@ -205,8 +230,8 @@ impl<M: Machine> Trial<'_, M> {
         let total_ms = programme.start_ms
             + programme.settle_ms
             + programme.quiet_ms
-            + u64::from(programme.victims) * 10_000
-            + u64::from(programme.records) * 2000;
+            + u64::from(programme.victims).div_ceil(WAVE as u64) * 10_000
+            + (u64::from(programme.records) * RECORDS_US + ARRIVAL_US) / 1000;
         (self.tick)(self.world.now_ms(), total_ms);
     }
 
@@ -315,52 +340,82 @@ impl<M: Machine> Trial<'_, M> {
 
     fn deaths(&mut self) {
         let (mut in_site, mut everywhere) = (Vec::new(), Vec::new());
-        for _ in 0..self.programme.victims.min(VICTIMS_MAX) {
-            let host = self.any_host();
-            let victim = &self.world.hosts[at(host)];
-            let (id, site) = (victim.id, victim.place.site);
-            self.clipboard.victim = Some(id);
-            self.clipboard.died_us = self.world.now_us;
-            self.clipboard.knows = vec![None; self.world.hosts.len()];
-            self.world.cut_power(host);
+        let mut left = usize::try_from(self.programme.victims.min(VICTIMS_MAX)).unwrap_or(0);
+        while left > 0 {
+            let sites = usize::from(self.programme.sites);
+            let wave = if sites > 2 * WAVE { left.min(WAVE) } else { 1 };
+            left -= wave;
+            (0..wave).for_each(|_| self.kill());
             let until_us = self.world.now_us + PATIENCE_US;
-            while self.world.now_us < until_us && !self.look(id) {
+            while self.world.now_us < until_us && !self.look() {
                 self.run_for(LOOK_US);
             }
-            for (place, since) in self.world.hosts.iter().zip(&self.clipboard.knows) {
-                if place.is_up() {
-                    let since = since.unwrap_or(PATIENCE_US / 1000);
-                    everywhere.push(since);
-                    if place.place.site == site {
-                        in_site.push(since);
+            for victim in std::mem::take(&mut self.clipboard.victims) {
+                for (host, since) in self.world.hosts.iter().zip(&victim.knows_ms) {
+                    if host.is_up() {
+                        let since = since.unwrap_or(PATIENCE_US / 1000);
+                        everywhere.push(since);
+                        if host.place.site == victim.site {
+                            in_site.push(since);
+                        }
                     }
                 }
             }
-            self.clipboard.victim = None;
-            self.run_for(2_000_000);
+            self.run_for(REST_US);
         }
         self.figures.dead_in_site = Spread::of(in_site);
         self.figures.dead_everywhere = Spread::of(everywhere);
     }
 
-    /// Asks those that have not said yet what they think of the victim. `true`: all know.
-    fn look(&mut self, victim: NodeId) -> bool {
-        let now_us = self.world.now_us;
-        let mut all = true;
-        for host in 0..self.world.hosts.len() {
-            if self.clipboard.knows[host].is_some() {
-                continue;
-            }
-            let Some(machine) = &self.world.hosts[host].machine else {
-                continue;
-            };
-            if !M::TELLS_ALL && !machine.opinion(victim).is_there() {
-                self.clipboard.knows[host] = Some((now_us - self.clipboard.died_us) / 1000);
-            } else {
-                all = false;
-            }
+    /// One more loses power, in a site where nobody else of this wave did.
+    fn kill(&mut self) {
+        let is_hit = |trial: &Self, host: u32| {
+            let site = trial.world.hosts[at(host)].place.site;
+            let mut victims = trial.clipboard.victims.iter();
+            victims.any(|victim| victim.site == site)
+        };
+        let mut host = self.any_host();
+        while is_hit(self, host) {
+            host = self.any_host();
         }
-        all
+        let place = &self.world.hosts[at(host)];
+        let victim = Victim {
+            id: place.id,
+            site: place.place.site,
+            died_us: self.world.now_us,
+            is_found: false,
+            all_know: false,
+            knows_ms: vec![None; self.world.hosts.len()],
+        };
+        self.clipboard.victims.push(victim);
+        self.world.cut_power(host);
+    }
+
+    /// Asks those that have not said yet what they think of the victims. `true`: all know.
+    fn look(&mut self) -> bool {
+        let now_us = self.world.now_us;
+        for victim in &mut self.clipboard.victims {
+            if !victim.is_found || victim.all_know {
+                continue;
+            }
+            let mut all = true;
+            for (at, host) in self.world.hosts.iter().enumerate() {
+                let Some(machine) = &host.machine else {
+                    continue;
+                };
+                if victim.knows_ms[at].is_some() {
+                    continue;
+                }
+                if !M::TELLS_ALL && !machine.opinion(victim.id).is_there() {
+                    victim.known_by(at, now_us);
+                } else {
+                    all = false;
+                }
+            }
+            victim.all_know = all;
+        }
+        let mut victims = self.clipboard.victims.iter();
+        victims.all(|victim| victim.all_know)
     }
 
     fn records(&mut self) {
@@ -368,7 +423,7 @@ impl<M: Machine> Trial<'_, M> {
             return; // a yardstick without records
         }
         let running = self.world.hosts.iter().filter(|host| host.is_up()).count() as u64;
-        let copies_before: u64 = self.payloads();
+        let (copies_before, fresh_before) = self.payloads();
         let mut wanted = 0;
         for number in 0..self.programme.records.min(RECORDS_MAX) {
             let host = self.any_host();
@@ -390,24 +445,23 @@ impl<M: Machine> Trial<'_, M> {
             };
             self.world.ask(host, u64::from(number), &ask);
             wanted += running - 1;
-            self.run_for(2_000_000);
+            self.run_for(RECORDS_US);
         }
-        self.run_for(10_000_000);
+        self.run_for(ARRIVAL_US);
         let arrived = self.clipboard.arrived_ms.len() as u64;
-        self.figures.missed = (wanted + u64::from(self.programme.records)).saturating_sub(arrived);
+        self.figures.missed = wanted.saturating_sub(arrived);
         self.figures.spread = Spread::of(std::mem::take(&mut self.clipboard.arrived_ms));
-        let copies = self.payloads() - copies_before;
-        self.figures.copies_milli = copies * 1000 / wanted.max(1);
+        // All records count: those of the sites' speakers take the same ways.
+        let (copies, fresh) = self.payloads();
+        self.figures.copies_milli = (copies - copies_before) * 1000 / (fresh - fresh_before).max(1);
     }
 
-    /// Payloads of the probe kind that nodes have received so far.
-    fn payloads(&self) -> u64 {
-        let machines = self
-            .world
-            .hosts
-            .iter()
-            .filter_map(|host| host.machine.as_ref());
-        machines.map(M::payloads_received).sum()
+    /// Payloads that nodes have received so far: all copies, and those that were new.
+    fn payloads(&self) -> (u64, u64) {
+        let hosts = self.world.hosts.iter();
+        let machines = hosts.filter_map(|host| host.machine.as_ref());
+        let each = machines.map(M::payloads);
+        each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     fn finish(self) -> Figures {

@@ -10,6 +10,7 @@
 use crate::history::{Act, Deed, History, Shape, Work};
 use crate::ids::{host_of, mix};
 use crate::machine::{Ask, Machine, Note};
+use crate::measure::Tick;
 use crate::world::network::{Effect, Group, Weather};
 use crate::world::{Watch, World, at};
 use netcore::dice::Dice;
@@ -23,6 +24,8 @@ const LOOK_US: u64 = 500_000;
 const SAMPLES: usize = 60;
 /// After this an ordeal counts as failed.
 const PATIENCE_MS: u64 = 120_000;
+/// All start within this time.
+const START_MS: u64 = 10_000;
 /// Time to find each other first.
 const SETTLE_MS: u64 = 60_000;
 const PROBE_KIND: RecordKind = RecordKind(60_002);
@@ -117,10 +120,16 @@ pub const fn all(split_ms: u64) -> [Ordeal; 4] {
 }
 
 /// Lets a cluster of this size go through it.
-pub fn survive<M: Machine>(seed: u64, nodes: u32, sites: u16, ordeal: Ordeal) -> Survival {
+pub fn survive<M: Machine>(
+    seed: u64,
+    nodes: u32,
+    sites: u16,
+    ordeal: Ordeal,
+    tick: Tick<'_>,
+) -> Survival {
     let mut shape = Shape::even(nodes, sites, Weather::RAIN);
-    shape.start_ms = 20_000;
-    let begin_ms = shape.start_ms + SETTLE_MS;
+    shape.start_ms = START_MS;
+    let begin_ms = START_MS + SETTLE_MS;
     let (acts, calm_ms) = acts(seed, &shape, ordeal, begin_ms);
     let history = History {
         seed,
@@ -131,7 +140,15 @@ pub fn survive<M: Machine>(seed: u64, nodes: u32, sites: u16, ordeal: Ordeal) ->
     };
     let mut world = World::<M>::new(&history);
     let mut ears = Ears::default();
-    world.run(begin_ms * 1000, &mut ears);
+    let end_ms = calm_ms + ordeal.limit_ms() + LOOK_US / 1000;
+    let mut run_to = |world: &mut World<M>, ears: &mut Ears, until_us: u64| {
+        while world.now_us < until_us {
+            let step_us = until_us.min(world.now_us + LOOK_US);
+            world.run(step_us, ears);
+            tick(world.now_ms(), end_ms.max(world.now_ms()));
+        }
+    };
+    run_to(&mut world, &mut ears, begin_ms * 1000);
     let mut dice = Dice::new(mix(seed ^ 31));
     let before: Vec<NodeId> = world.hosts.iter().map(|host| host.id).collect();
     if ordeal == Ordeal::HalfGone {
@@ -141,11 +158,11 @@ pub fn survive<M: Machine>(seed: u64, nodes: u32, sites: u16, ordeal: Ordeal) ->
             }
         }
     }
-    world.run(calm_ms * 1000, &mut ears);
+    run_to(&mut world, &mut ears, calm_ms * 1000);
     let mut right_since = None;
     while world.now_ms() < calm_ms + PATIENCE_MS {
         let until_us = world.now_us + LOOK_US;
-        world.run(until_us, &mut ears);
+        run_to(&mut world, &mut ears, until_us);
         if !samples_are_right(&world, &before, &mut dice) {
             right_since = None;
         } else if right_since.is_none() {
@@ -259,5 +276,6 @@ fn unreached<M: Machine>(world: &mut World<M>, ears: &mut Ears) -> u64 {
     world.ask(*first, 0, &ask);
     let until_us = world.now_us + 10_000_000;
     world.run(until_us, ears);
-    (up.len() as u64).saturating_sub(ears.heard)
+    // The first knows it already.
+    (up.len() as u64 - 1).saturating_sub(ears.heard)
 }

@@ -1,4 +1,5 @@
-//! What a person sees while a simulation runs: one line that moves, and how long it has taken.
+//! What a person sees while a simulation runs: one line that moves, how long it has taken and how
+//! long it will take. Where stderr is a file, a line now and then.
 //!
 //! Only here does this crate look at a real clock; no decision depends on it.
 //!
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(200);
+/// The same in a file.
+const REPEAT: Duration = Duration::from_secs(10);
 
-/// A line on stderr, if that is a terminal.
+/// A line on stderr.
 #[derive(Debug)]
 pub struct Progress {
     is_terminal: bool,
@@ -34,14 +37,28 @@ impl Progress {
     /// Shows what goes on, at most five times a second.
     pub fn show(&mut self, text: &str) {
         let now = clock();
-        if !self.is_terminal || now.duration_since(self.drawn) < REDRAW {
+        let pause = if self.is_terminal { REDRAW } else { REPEAT };
+        if now.duration_since(self.drawn) < pause {
             return;
         }
         self.drawn = now;
-        self.has_line = true;
         let seconds = now.duration_since(self.started).as_secs();
-        let _ = write!(std::io::stderr(), "\r\x1b[K{text}  [{seconds} s]");
-        let _ = std::io::stderr().flush();
+        let mut err = std::io::stderr();
+        if self.is_terminal {
+            self.has_line = true;
+            let _ = write!(err, "\r\x1b[K{text}  [{seconds} s]");
+        } else {
+            let _ = writeln!(err, "{text}  [{seconds} s]");
+        }
+        let _ = err.flush();
+    }
+
+    /// The same for work of which `done` of `all` is done, with the time that is left if it goes on
+    /// as it went since the last lap.
+    pub fn show_part(&mut self, text: &str, done: u64, all: u64) {
+        let passed = clock().duration_since(self.started).as_secs();
+        let left = passed * all.saturating_sub(done) / done.max(1);
+        self.show(&format!("{text}: {done} of {all}, {left} s to go"));
     }
 
     /// Takes the line away.

@@ -217,8 +217,9 @@ impl Machine for Whole {
         self.overlay.memory_bytes()
     }
 
-    fn payloads_received(&self) -> u64 {
-        self.overlay.counters().payloads_received
+    fn payloads(&self) -> (u64, u64) {
+        let tree = self.overlay.tree_counters();
+        (tree.fresh + tree.duplicates, tree.fresh)
     }
 
     fn check(&self) {

@@ -96,8 +96,8 @@ impl Machine for Chatter {
         0
     }
 
-    fn payloads_received(&self) -> u64 {
-        self.came
+    fn payloads(&self) -> (u64, u64) {
+        (self.came, self.came)
     }
 
     fn check(&self) {}

@@ -266,8 +266,8 @@ impl Machine for Puppet {
         if sin() == Sin::Hoards { 9 << 20 } else { 1 }
     }
 
-    fn payloads_received(&self) -> u64 {
-        0
+    fn payloads(&self) -> (u64, u64) {
+        (0, 0)
     }
 
     fn check(&self) {}

@@ -50,7 +50,7 @@ pub fn programme(seed: u64, nodes: u32, quiet_ms: u64) -> Programme {
         nodes,
         sites: u16::try_from(nodes.div_ceil(NODES_PER_SITE)).unwrap_or(u16::MAX),
         weather: Weather::RAIN,
-        start_ms: 20_000,
+        start_ms: 10_000,
         settle_ms: 60_000,
         quiet_ms,
         victims: 20,
