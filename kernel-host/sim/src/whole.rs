@@ -197,7 +197,7 @@ impl Machine for Whole {
     }
 
     fn is_lonely(&self) -> bool {
-        self.overlay.sites(self.now).len() < 2
+        self.overlay.site_ids().nth(1).is_none()
     }
 
     fn others_there(&self) -> usize {

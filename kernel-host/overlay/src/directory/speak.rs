@@ -16,6 +16,8 @@ const LISTEN_MS: u64 = 3_000;
 const GATHER_MS: u64 = 200;
 const GAP_MS_MIN: u64 = 500;
 const GAP_MS_MAX: u64 = 4_000;
+/// Between the first words of a start, which mostly is one of many.
+const GAP_MS_START: u64 = 1_000;
 /// A word is renewed this often.
 pub const RENEW_MS: u64 = 55_000;
 /// And said again in full this often, for those who came later.
@@ -58,7 +60,7 @@ impl Speech {
             members_due_ms: None,
             load_due_ms: now_ms,
             said_ms: 0,
-            gap_ms: GAP_MS_MIN,
+            gap_ms: GAP_MS_START,
             said: Usage::default(),
         }
     }
@@ -123,14 +125,16 @@ impl Speech {
     pub fn due(&mut self, now_ms: u64, around: u64) -> Option<Due> {
         if self.members_due_ms.is_some_and(|at| at <= now_ms) {
             self.members_due_ms = None;
-            let is_storm = now_ms < self.said_ms + 3 * self.gap_ms;
+            let calm_since_ms = self.said_ms.max(self.listen_until_ms);
+            let is_storm = now_ms < calm_since_ms + 3 * self.gap_ms;
             self.gap_ms = match is_storm {
                 true => (self.gap_ms * 2).min(GAP_MS_MAX),
                 false => GAP_MS_MIN,
             };
             self.said_ms = now_ms;
             self.has_word = true;
-            self.load_due_ms = now_ms;
+            // The next word would make it void.
+            self.load_due_ms = now_ms + self.gap_ms;
             return Some(Due::Members);
         }
         if self.resign_ms.is_some_and(|at| at <= now_ms) {

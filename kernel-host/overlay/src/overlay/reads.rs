@@ -95,6 +95,11 @@ impl Overlay {
             .collect()
     }
 
+    /// Only their ids.
+    pub fn site_ids(&self) -> impl Iterator<Item = SiteId> {
+        self.directory.sites()
+    }
+
     pub fn site(&self, now: Moment, site: SiteId) -> Option<SiteView> {
         let mut view = self.directory.site(&self.view(now), site)?;
         if site == self.core.me.site {
