@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod checks;
+pub mod cluster;
 pub mod command;
 pub mod demo;
 pub mod folders;

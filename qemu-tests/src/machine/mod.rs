@@ -190,6 +190,20 @@ impl Machine {
         self.child.id()
     }
 
+    /// Processor time that all threads of the machine have used.
+    pub fn cpu_time(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The program's name comes before, in brackets, and may have any letters.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: Option<Vec<u64>> = ticks.map(|field| field.parse().ok()).collect();
+        let wrong = || io::Error::other(format!("what is the processor time in {stat:?}?"));
+        let ticks: u64 = ticks.ok_or_else(wrong)?.iter().sum();
+        Ok(Duration::from_millis(
+            ticks * 1000 / rustix::param::clock_ticks_per_second(),
+        ))
+    }
+
     /// What QEMU itself complained about.
     #[must_use]
     pub fn complaints(&self) -> String {

@@ -11,6 +11,10 @@ mod bad_requests;
 mod checks;
 mod churn;
 mod clock_1970;
+mod cluster;
+mod cluster_cut;
+mod cluster_join;
+mod cluster_power;
 mod console;
 mod console_flood;
 mod dhcp_late;
@@ -44,6 +48,10 @@ pub const ALL: &[Scenario] = &[
     dhcp_nak::SCENARIO,
     clock_1970::SCENARIO,
     distant::SCENARIO,
+    cluster_join::SCENARIO,
+    cluster::SCENARIO,
+    cluster_power::SCENARIO,
+    cluster_cut::SCENARIO,
     power::SCENARIO,
     panic::SCENARIO,
     console::SCENARIO,

@@ -13,6 +13,7 @@ mod framing;
 mod link;
 mod pcap;
 mod switch;
+pub mod talk;
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -26,6 +27,7 @@ use rustix::fd::OwnedFd;
 
 pub use framing::{BadLength, FRAME_MAX, Reassembler, append_frame};
 pub use link::{Dropped, Lane, Link};
+pub use pcap::WHOLE_PORT;
 pub use switch::PortNumber;
 
 /// Ports of one wire; a rig on two processors runs far fewer machines.

@@ -1,21 +1,27 @@
 //! Captures of a wire, in the classic pcap format that every analyser opens.
 //!
-//! Does:      writes each frame that entered the wire, with its time.
-//! Does not:  parse frames.
-//! Bounds:    `SNAP_MAX` bytes of a frame, `CAPTURE_MAX` bytes a file; the rest is counted.
+//! Does:      writes each frame that entered the wire, with its time; reads them back.
+//! Does not:  parse frames; `talk` does.
+//! Bounds:    `SNAP_MAX` bytes of a frame, unless it is of `WHOLE_PORT`; `CAPTURE_MAX` bytes a
+//!            file; the rest is counted.
 //! Trusts:    nothing it writes.
-//! Start at:  `Capture::record`.
+//! Start at:  `Capture::record`, `frames`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::framing::FRAME_MAX;
+use super::talk::Packet;
 
 /// Headers down to DHCP's and HTTP's are what one reads; payload is an image of 30 MB.
 const SNAP_MAX: usize = 640;
 /// 256 MiB hold a few hundred thousand frames; after that, frames are only counted.
 const CAPTURE_MAX: u64 = 256 * 1024 * 1024;
 const LINKTYPE_ETHERNET: u32 = 1;
+/// What nodes say to each other is kept to its last byte: a scenario looks for plain text in it.
+pub const WHOLE_PORT: u16 = 12_213;
 
 /// An open capture file.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ impl Capture {
         out.write_all(&2_u16.to_le_bytes())?;
         out.write_all(&4_u16.to_le_bytes())?;
         out.write_all(&[0; 8])?; // UTC, unknown accuracy
-        let snap = u32::try_from(SNAP_MAX).unwrap_or(u32::MAX);
+        let snap = u32::try_from(FRAME_MAX).unwrap_or(u32::MAX);
         out.write_all(&snap.to_le_bytes())?;
         out.write_all(&LINKTYPE_ETHERNET.to_le_bytes())?;
         Ok(Self {
@@ -45,7 +51,10 @@ impl Capture {
 
     /// Adds a frame.
     pub fn record(&mut self, at: SystemTime, frame: &[u8]) -> io::Result<()> {
-        let kept = &frame[..frame.len().min(SNAP_MAX)];
+        let kept = match Packet::parse(frame) {
+            Some(packet) if packet.is_of(WHOLE_PORT) => frame,
+            _ => &frame[..frame.len().min(SNAP_MAX)],
+        };
         let size = 16 + kept.len() as u64;
         if self.written + size > CAPTURE_MAX {
             self.left_out += 1;
@@ -73,10 +82,32 @@ impl Capture {
     }
 }
 
+/// All frames of a capture, in order, as far as it has them.
+pub fn frames(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut input = BufReader::new(File::open(path)?);
+    input.read_exact(&mut [0; 24])?;
+    let mut frames = Vec::new();
+    loop {
+        let mut header = [0; 16];
+        match input.read_exact(&mut header) {
+            Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => return Ok(frames),
+            other => other?,
+        }
+        let [.., a, b, c, d, _, _, _, _] = header;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length > FRAME_MAX {
+            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        }
+        let mut frame = vec![0; length];
+        input.read_exact(&mut frame)?;
+        frames.push(frame);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::Capture;
+    use super::{Capture, frames};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -92,5 +123,6 @@ mod tests {
         assert_eq!(bytes.len(), 24 + 16 + 640);
         assert_eq!(bytes[24..32], [3, 0, 0, 0, 4, 0, 0, 0]);
         assert_eq!(bytes[36..40], 2000_u32.to_le_bytes());
+        assert_eq!(frames(&path).unwrap(), [[9; 640]]);
     }
 }
