@@ -230,7 +230,7 @@ impl<M: Machine> Trial<'_, M> {
         let total_ms = programme.start_ms
             + programme.settle_ms
             + programme.quiet_ms
-            + u64::from(programme.victims).div_ceil(WAVE as u64) * 10_000
+            + u64::from(programme.victims) * 10_000 / self.wave() as u64
             + (u64::from(programme.records) * RECORDS_US + ARRIVAL_US) / 1000;
         (self.tick)(self.world.now_ms(), total_ms);
     }
@@ -342,8 +342,7 @@ impl<M: Machine> Trial<'_, M> {
         let (mut in_site, mut everywhere) = (Vec::new(), Vec::new());
         let mut left = usize::try_from(self.programme.victims.min(VICTIMS_MAX)).unwrap_or(0);
         while left > 0 {
-            let sites = usize::from(self.programme.sites);
-            let wave = if sites > 2 * WAVE { left.min(WAVE) } else { 1 };
+            let wave = left.min(self.wave());
             left -= wave;
             (0..wave).for_each(|_| self.kill());
             let until_us = self.world.now_us + PATIENCE_US;
@@ -365,6 +364,15 @@ impl<M: Machine> Trial<'_, M> {
         }
         self.figures.dead_in_site = Spread::of(in_site);
         self.figures.dead_everywhere = Spread::of(everywhere);
+    }
+
+    /// How many die at once.
+    const fn wave(&self) -> usize {
+        if self.programme.sites as usize > 2 * WAVE {
+            WAVE
+        } else {
+            1
+        }
     }
 
     /// One more loses power, in a site where nobody else of this wave did.
