@@ -30,6 +30,8 @@ pub struct Clock {
     offsets: VecDeque<(NodeId, i64)>,
     /// The same of our own clock, when it last agreed with most.
     before: Option<i64>,
+    /// Stamps were given that nobody takes: see `Clock::fall_back`.
+    has_fallen: bool,
     /// The last count of votes: our own clock's offset then, and the one that most have.
     counted: Option<(i64, i64)>,
 }
@@ -136,8 +138,23 @@ impl Clock {
         self.last = self.last.max(stamp);
     }
 
+    /// Stamps that we gave before anybody told us how wrong our clock is are refused by all: those
+    /// that follow need not be later. `true`: that happened since the last call.
+    pub fn fall_back(&mut self, now: Moment) -> bool {
+        let most = Stamp::from_wall(Timestamp::from_unix_ms(
+            self.wall(now).unix_ms().saturating_add(AHEAD_MS_MAX),
+        ));
+        let is_told = !self.offsets.is_empty() && !self.is_blind(now);
+        if is_told && self.last > most {
+            self.last = Stamp::from_wall(self.wall(now));
+            self.has_fallen = true;
+        }
+        std::mem::take(&mut self.has_fallen)
+    }
+
     /// A stamp for something that we write now.
     pub fn stamp(&mut self, now: Moment) -> Stamp {
+        self.has_fallen = self.fall_back(now);
         self.last = self.last.next(self.wall(now));
         self.last
     }
@@ -210,6 +227,22 @@ mod tests {
         assert!(Clock::default().is_ahead(at(NOW_MS), ahead));
         assert!(!Clock::default().is_ahead(at(NOW_MS), near));
         assert!(!Clock::default().is_ahead(at(0), ahead));
+    }
+
+    #[test]
+    fn stamps_of_a_clock_that_nobody_believes_are_given_anew() {
+        let years = 315_360_000_000;
+        let mut clock = Clock::default();
+        let wrong = clock.stamp(at(NOW_MS + years));
+        assert!(!clock.fall_back(at(NOW_MS + years)), "nobody says so yet");
+        for peer in [1, 2] {
+            let wall = Stamp::from_wall(Timestamp::from_unix_ms(NOW_MS));
+            clock.hear(at(NOW_MS + years), NodeId::from_bytes([peer; 16]), wall);
+        }
+        let right = clock.stamp(at(NOW_MS + years));
+        assert!(right < wrong && right.wall().unix_ms() < NOW_MS + AHEAD_MS_MAX);
+        assert!(clock.fall_back(at(NOW_MS + years)), "told once");
+        assert!(!clock.fall_back(at(NOW_MS + years)));
     }
 
     #[test]

@@ -45,6 +45,8 @@ struct Word {
     lost: Vec<SiteId>,
     /// When `lost` was written.
     lost_written: Stamp,
+    /// The members that its latest load spoke of.
+    load_members: Version,
     acknowledged: Stamp,
 }
 
@@ -233,6 +235,10 @@ impl Directory {
         };
         word.members = record.version;
         word.written = word.written.max(record.written);
+        if word.load_members == record.version {
+            // The load came first, which repeats these members.
+            word.written = word.written.max(word.lost_written);
+        }
         word.heard_ms = now_ms;
         let is_replaced = cx.keyring.is_replaced(record.author);
         word.ended = record.ended || said.is_none() || is_replaced;
@@ -273,6 +279,7 @@ impl Directory {
         word.usage = load.usage;
         word.lost = load.lost.as_slice().to_vec();
         word.lost_written = record.written;
+        word.load_members = load.members;
         word.acknowledged = load.acknowledged;
         let mut changes = Vec::new();
         if is_new {
@@ -352,6 +359,7 @@ impl Word {
             alive: 0,
             lost: Vec::new(),
             lost_written: Stamp::default(),
+            load_members: Version::default(),
             acknowledged: Stamp::default(),
         }
     }

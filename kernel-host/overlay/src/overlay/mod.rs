@@ -331,7 +331,7 @@ impl Overlay {
     fn receive_recon(&mut self, now: Moment, from: Contact, message: ReconMessage) {
         match message {
             ReconMessage::Open { wall, .. } | ReconMessage::Same { wall } => {
-                self.clock.hear(now, from.node, wall);
+                self.hear_time(now, from.node, wall);
             }
             _ => {}
         }
@@ -362,7 +362,7 @@ impl Overlay {
     fn receive_directory(&mut self, now: Moment, from: Contact, message: &DirectoryMessage) {
         let (DirectoryMessage::Ask { number, wall } | DirectoryMessage::Here { number, wall }) =
             *message;
-        self.clock.hear(now, from.node, wall);
+        self.hear_time(now, from.node, wall);
         self.directory.watching.heard(now.uptime_ms, from.site);
         if matches!(message, DirectoryMessage::Ask { .. }) {
             let wall = Stamp::from_wall(self.clock.wall(now));

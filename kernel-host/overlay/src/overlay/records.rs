@@ -10,14 +10,19 @@
 
 use super::journal::Happening;
 use super::{Draft, NodeState, Overlay, Refused};
+use crate::clock::AHEAD_MS_MAX;
 use crate::context::Event;
 use crate::directory::Change;
 use crate::recon::home_of;
 use crate::store::authority::{self, AuthorRule, Span};
 use crate::store::{Entry, Outcome, Refusal, unsigned};
+use protocol::peer::directory::DirectoryMessage;
 use protocol::peer::members::Health;
 use protocol::peer::recon::unpack;
-use protocol::peer::{Contact, Life, Realm, Record, RecordKey, RecordKind, SiteMembers, Version};
+use protocol::peer::{
+    Channel, Contact, Life, Message, Realm, Record, RecordKey, RecordKind, SiteMembers, Stamp,
+    Version,
+};
 use protocol::{Moment, NodeId, SiteId};
 use std::rc::Rc;
 
@@ -37,6 +42,7 @@ impl Overlay {
     /// Records that a neighbour sent because we lack them.
     pub(super) fn unpack(&mut self, now: Moment, from: Contact, bundle: &[u8]) {
         let mut news: Vec<(Record, Rc<[u8]>)> = Vec::new();
+        let mut is_ahead = false;
         for bytes in unpack(bundle) {
             let Some(record) = Record::decode(bytes) else {
                 self.counters.malformed += 1;
@@ -44,15 +50,21 @@ impl Overlay {
             };
             let bytes: Rc<[u8]> = bytes.into();
             let mark = Entry::new(&record, Rc::clone(&bytes), 0).mark(&record.key);
-            match self.take(now, from, &record, Rc::clone(&bytes)) {
+            let outcome = self.take(now, from, &record, Rc::clone(&bytes));
+            match outcome {
                 Outcome::Fresh => news.push((record, bytes)),
                 // Which realms are ours may change at any moment.
                 Outcome::Refused(Refusal::NotOurs) => {}
                 Outcome::Older | Outcome::Refused(_) | Outcome::Doubtful => {
+                    is_ahead |= outcome == Outcome::Refused(Refusal::Future);
                     self.recon.refuse(now.uptime_ms, mark);
                 }
                 Outcome::Known | Outcome::Waiting => {}
             }
+        }
+        if is_ahead {
+            // Theirs or ours: whose clock is wrong?
+            self.ask_time(now, from.node);
         }
         if news.is_empty() {
             return;
@@ -66,6 +78,25 @@ impl Overlay {
             }
         }
         self.recon.learned(now.uptime_ms, from.node, is_crowd);
+    }
+
+    fn ask_time(&mut self, now: Moment, of: NodeId) {
+        let wall = Stamp::from_wall(self.clock.wall(now));
+        let ask = DirectoryMessage::Ask { number: 0, wall };
+        let mut cx = self.core.context(now);
+        cx.send(of, Channel::Datagram, Message::Directory(ask));
+    }
+
+    /// A peer says what time it is. If that makes us believe another one, what we refused for being
+    /// ahead may be right.
+    pub(super) fn hear_time(&mut self, now: Moment, from: NodeId, wall: Stamp) {
+        let before = self.clock.wall(now);
+        self.clock.hear(now, from, wall);
+        let after = self.clock.wall(now);
+        if after.unix_ms().abs_diff(before.unix_ms()) > AHEAD_MS_MAX {
+            self.recon.pardon();
+            self.recon.meet(now.uptime_ms, from);
+        }
     }
 
     /// One record, by whatever way it came. The caller passes it on if it is `Fresh`.
@@ -347,6 +378,24 @@ impl Overlay {
                 epoch: 0,
                 ended: false,
                 body: entry.body().to_vec(),
+            };
+            let _ = self.publish(now, draft);
+        }
+    }
+
+    /// What we wrote with a clock that ran ahead is refused by everybody: it is said again.
+    pub(super) fn stamp_anew(&mut self, now: Moment) {
+        for record in self
+            .store
+            .written_ahead(&self.clock, now, self.core.me.node)
+        {
+            let draft = Draft {
+                realm: record.key.realm,
+                kind: record.key.kind,
+                subject: record.key.subject,
+                epoch: record.version.epoch,
+                ended: record.ended,
+                body: record.body,
             };
             let _ = self.publish(now, draft);
         }

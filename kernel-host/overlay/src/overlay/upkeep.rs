@@ -27,6 +27,9 @@ const MARGIN_MS: u64 = 120_000;
 impl Overlay {
     pub(super) fn upkeep(&mut self, now: Moment) {
         self.upkeep_ms = now.uptime_ms + self.core.dice.around(PERIOD_MS);
+        if self.clock.fall_back(now) {
+            self.stamp_anew(now);
+        }
         self.renew_own(now);
         self.bury_replaced(now);
         self.trim_gone(now);

@@ -134,6 +134,11 @@ impl Recon {
         self.refused.push_back((mark, now_ms + REFUSED_MS));
     }
 
+    /// What was refused may be asked for again.
+    pub fn pardon(&mut self) {
+        self.refused.clear();
+    }
+
     fn is_refused(&self, now_ms: u64, mark: Mark) -> bool {
         self.refused
             .iter()

@@ -357,6 +357,16 @@ impl Store {
         self.bytes = self.bytes - before + table.bytes();
     }
 
+    /// Records of ours whose stamps lie too far ahead for others to take them.
+    pub fn written_ahead(&self, clock: &Clock, now: Moment, me: NodeId) -> Vec<Record> {
+        let rows = self.realms.values().flat_map(Table::iter);
+        let ours = rows
+            .map(|(_, entry)| entry)
+            .filter(|entry| entry.author == me);
+        let ahead = ours.filter(|entry| clock.is_ahead(now, entry.written));
+        ahead.filter_map(Entry::record).collect()
+    }
+
     /// All records that a disk should hold.
     pub fn saved(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
         let tables = self.realms.iter();
