@@ -191,7 +191,9 @@ pub trait Machine: Sized + fmt::Debug {
     /// Others that it thinks are there.
     fn others_there(&self) -> usize;
     fn record(&self, key: &RecordKey) -> Option<Record>;
-    /// A number that is equal on two nodes exactly if they hold the same records of a realm.
+    /// A number that is equal on two nodes exactly if they hold the same records of a realm. How
+    /// long a tombstone is kept depends on when it came, so those are left out; that nothing comes
+    /// back is judged apart (I6).
     fn records_digest(&self, realm: protocol::peer::Realm) -> u64;
     fn memory_bytes(&self) -> usize;
     /// Records for all that neighbours passed on so far: all copies, and those that were new.

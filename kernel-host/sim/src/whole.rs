@@ -210,7 +210,7 @@ impl Machine for Whole {
     }
 
     fn records_digest(&self, realm: Realm) -> u64 {
-        self.overlay.records_digest(realm)
+        self.overlay.living_digest(realm)
     }
 
     fn memory_bytes(&self) -> usize {

@@ -13,12 +13,20 @@ struct Window {
     hosts: Group,
     /// It stands between hosts, so that far views suffer wherever they are.
     is_network: bool,
+    /// It stands between these two hosts alone: all others of a site must see both.
+    is_pair: bool,
 }
 
 /// All faults of a history.
 #[derive(Debug)]
 pub struct Calendar {
     windows: Vec<Window>,
+}
+
+/// A disturbance between two hosts only.
+fn is_pair(deed: &Deed) -> bool {
+    let is_one = |group: &Group| matches!(group, Group::Hosts(hosts) if hosts.len() == 1);
+    matches!(deed, Deed::Disturb { from, to, .. } if is_one(from) && is_one(to))
 }
 
 impl Calendar {
@@ -33,6 +41,7 @@ impl Calendar {
                     until_ms,
                     hosts,
                     is_network,
+                    is_pair: is_pair(&act.deed),
                 });
             };
             let one = |host: u32| Group::Hosts(vec![host]);
@@ -41,6 +50,17 @@ impl Calendar {
                 Deed::Pause { host, for_ms }
                 | Deed::Slow { host, for_ms, .. }
                 | Deed::Stall { host, for_ms } => add(one(*host), *for_ms, false),
+                Deed::Disturb {
+                    from, to, for_ms, ..
+                } if is_pair(&act.deed) => {
+                    let both = |group: &Group| match group {
+                        Group::Hosts(hosts) => hosts.clone(),
+                        _ => Vec::new(),
+                    };
+                    let mut hosts = [both(from), both(to)].concat();
+                    hosts.sort_unstable();
+                    add(Group::Hosts(hosts), *for_ms, true);
+                }
                 Deed::Disturb {
                     from, to, for_ms, ..
                 } => {
@@ -69,7 +89,11 @@ impl Calendar {
         let overlaps = |window: &&Window| window.from_ms <= until_ms && window.until_ms >= from_ms;
         let mut windows = self.windows.iter().filter(overlaps);
         if a.site == b.site {
-            !windows.any(|window| window.hosts.has(a) || window.hosts.has(b))
+            let touches = |window: &Window| match window.is_pair {
+                true => window.hosts.has(a) && window.hosts.has(b),
+                false => window.hosts.has(a) || window.hosts.has(b),
+            };
+            !windows.any(touches)
         } else {
             windows.next().is_none()
         }

@@ -9,6 +9,7 @@
 
 mod calendar;
 mod councils;
+mod leases;
 mod records;
 mod registers;
 mod views;
@@ -25,8 +26,6 @@ const VIOLATIONS_MAX: usize = 20;
 const LOOK_US: u64 = 1_000_000;
 const LOOK: u64 = 1;
 const CROWD: usize = 24;
-/// What a node may send, over `TRAFFIC_LOOKS` looks.
-const BYTES_PER_LOOK_MAX: u64 = 64 << 10;
 const TRAFFIC_LOOKS: u64 = 10;
 /// What a node may use for all that the overlay keeps.
 const MEMORY_BYTES_MAX: usize = 8 << 20;
@@ -102,6 +101,8 @@ pub struct Limits {
     pub one_view_ms: u64,
     /// Changes of opinion per node in the last minute.
     pub changes_per_minute: u64,
+    /// What a node may send in a second, over `TRAFFIC_LOOKS` looks.
+    pub bytes_per_s: u64,
     /// Whether records, registers and the table are looked at: a yardstick has none.
     pub has_records: bool,
 }
@@ -109,8 +110,9 @@ pub struct Limits {
 impl Limits {
     /// After many faults at once, some of which end together; named scenarios are stricter.
     pub const OVERLAY: Self = Self {
-        one_view_ms: 60_000,
+        one_view_ms: 30_000,
         changes_per_minute: 1,
+        bytes_per_s: 64 << 10,
         has_records: true,
     };
 }
@@ -122,6 +124,7 @@ pub struct Judge {
     views: views::Views,
     records: records::Records,
     registers: registers::Registers,
+    leases: leases::Leases,
     limits: Limits,
     heal_ms: u64,
     end_ms: u64,
@@ -162,7 +165,18 @@ pub fn judge_and_tell<M: Machine>(
     limits: Limits,
     tell: Option<fn(&str)>,
 ) -> Outcome {
+    judge_with::<M>(history, limits, overlay::Rules::ALL, tell)
+}
+
+/// The same, with machines that lack some rule of safety: the judge must find out.
+pub fn judge_with<M: Machine>(
+    history: &History,
+    limits: Limits,
+    rules: overlay::Rules,
+    tell: Option<fn(&str)>,
+) -> Outcome {
     let mut world = World::<M>::new(history);
+    world.rules = rules;
     let heal_ms = history.safety_ms;
     let end_ms = history.safety_ms + history.heal_ms;
     let mut judge = Judge {
@@ -170,6 +184,7 @@ pub fn judge_and_tell<M: Machine>(
         views: views::Views::new(Calendar::new(history), limits),
         records: records::Records::default(),
         registers: registers::Registers::new(Calendar::new(history)),
+        leases: leases::Leases::default(),
         limits,
         heal_ms,
         end_ms,
@@ -296,13 +311,20 @@ impl Judge {
         for (host, (now, before)) in (0_u32..).zip(sent.iter().zip(&self.sent)) {
             let looked_ms = (world.now_ms() - self.sent_ms).max(1);
             let rate = (now - before) * 1000 / looked_ms;
-            if rate > BYTES_PER_LOOK_MAX {
+            if rate > self.limits.bytes_per_s {
                 let what = format!("host {host} sent {rate} bytes a second for 10 s");
                 self.found.add("I7", world.now_ms(), what);
             }
         }
         self.sent = sent;
         self.sent_ms = world.now_ms();
+    }
+}
+
+impl Judge {
+    fn runs_twice<M: Machine>(&self, world: &World<M>, host: u32) -> bool {
+        let site = crate::ids::site_of(world.hosts[crate::world::at(host)].id);
+        self.registers.councils.was_double(site, world.now_ms())
     }
 }
 
@@ -321,10 +343,15 @@ impl<M: Machine> Watch<M> for Judge {
                 self.registers
                     .reply(world, host, ask, reply, &mut self.found);
             }
-            Note::Cloned
-            | Note::LeaseHeld { .. }
-            | Note::LeaseLost { .. }
-            | Note::LeaseTaken { .. } => {}
+            // Two machines that use one key hold one lease until they hear of each other.
+            Note::LeaseHeld { .. } | Note::LeaseTaken { .. } if self.runs_twice(world, host) => {}
+            Note::LeaseHeld { epoch, .. } => {
+                self.leases.held(world, host, epoch, &mut self.found);
+            }
+            Note::LeaseTaken { host: of, epoch } => {
+                self.leases.taken(world, (of, epoch), host, &mut self.found);
+            }
+            Note::Cloned | Note::LeaseLost { .. } => {}
         }
     }
 

@@ -321,7 +321,7 @@ impl Records {
         let mut digests: BTreeMap<Realm, BTreeMap<u64, Vec<u32>>> = BTreeMap::new();
         for host in &world.hosts {
             let machine = host.machine.as_ref();
-            let judged = |_: &&M| !self.revoked.contains(&host.id) && !host.has_wrong_clock();
+            let judged = |_: &&M| !self.revoked.contains(&host.id);
             let Some(machine) = machine.filter(judged) else {
                 continue;
             };
@@ -363,8 +363,7 @@ impl Records {
                 .hosts
                 .iter()
                 .any(|host| host.is_up() && host.id == *author);
-            let right = world.hosts.iter().filter(|host| !host.has_wrong_clock());
-            let running = right.filter_map(|host| host.machine.as_ref());
+            let running = world.hosts.iter().filter_map(|host| host.machine.as_ref());
             let have = running.clone().filter(|machine| holds(machine)).count();
             let all = running.count();
             if have < all && (author_runs || have > 0) {
@@ -391,8 +390,7 @@ fn publish<M: Machine>(world: &mut World<M>, vm: &Vm, body: Vec<u8>, found: &mut
         .machine(vm.host)
         .and_then(|machine| machine.record(&vm.key));
     let is_written = has.is_some_and(|record| record.ended == vm.is_deleted);
-    let clock = world.hosts[at(vm.host)].clock;
-    let may_not_stamp = clock.wall_off_ms != 0;
+    let may_not_stamp = world.hosts[at(vm.host)].has_wrong_clock();
     if !is_written && !may_not_stamp {
         let what = format!("host {} could not write {:?}", vm.host, vm.key);
         found.add("L8", world.now_ms(), what);

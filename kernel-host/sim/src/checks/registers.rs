@@ -69,11 +69,12 @@ struct Chain {
 
 #[derive(Debug)]
 pub struct Registers {
-    councils: Councils,
+    pub councils: Councils,
     asks: u64,
     pending: BTreeMap<u64, Pending>,
     chains: BTreeMap<Register, Chain>,
-    puts: BTreeMap<u32, Vec<Vec<u8>>>,
+    /// By key: who put something, in which boot. Its node repeats it while it runs.
+    puts: BTreeMap<u32, Vec<(u32, u32)>>,
     /// Done, refused, unsure.
     pub ended: [u64; 3],
 }
@@ -230,12 +231,11 @@ impl Registers {
             (Order::Final(register), Reply::Value(value)) => {
                 self.chains.entry(register).or_default().last_read = Some((value, founding));
             }
-            (Order::Put(key, value), Reply::Done) => {
-                self.puts.entry(key).or_default().push(value);
+            (Order::Put(key, _), Reply::Done) => {
+                let author = (host, world.hosts[at(host)].boot);
+                self.puts.entry(key).or_default().push(author);
             }
-            (Order::FinalFind(key), Reply::Value(value)) => {
-                self.found_at_last(key, value, now_ms, found);
-            }
+            (Order::FinalFind(key), Reply::Value(None)) => self.missed(world, key, found),
             _ => {}
         }
     }
@@ -256,9 +256,17 @@ impl Registers {
         chain.acknowledged.push(done);
     }
 
-    fn found_at_last(&self, key: u32, value: Value, now_ms: u64, found: &mut Found) {
-        if value.is_none() && self.puts.contains_key(&key) {
-            found.add("L4", now_ms, format!("key {key} was put and is not found"));
+    /// A key is not found. Entries live in their homes' memory; what promises them is that their
+    /// author repeats them while it runs.
+    fn missed<M: Machine>(&self, world: &World<M>, key: u32, found: &mut Found) {
+        let authors = self.puts.get(&key).into_iter().flatten();
+        let runs = |(host, boot): &(u32, u32)| {
+            let host = &world.hosts[at(*host)];
+            host.is_up() && host.boot == *boot
+        };
+        if authors.clone().any(runs) {
+            let what = format!("key {key} was put and is not found, and its author runs");
+            found.add("L4", world.now_ms(), what);
         }
     }
 

@@ -7,7 +7,7 @@
 //! Start at:  `Views::look`.
 
 use super::calendar::Calendar;
-use super::{Found, Limits};
+use super::{Found, LOOK_US, Limits};
 use crate::machine::{Machine, Opinion};
 use crate::world::{World, at};
 use protocol::NodeId;
@@ -104,7 +104,7 @@ impl Views {
         let running: Vec<_> = world
             .hosts
             .iter()
-            .filter(|host| !revoked.contains(&host.id) && !host.has_wrong_clock())
+            .filter(|host| !revoked.contains(&host.id))
             .filter_map(|host| Some((host, host.machine.as_ref()?)))
             .collect();
         let mut all_right = true;
@@ -122,22 +122,14 @@ impl Views {
         if self.healed_ms.is_some() && self.one_view_ms.is_none() {
             let mut alive: BTreeSet<NodeId> = running.iter().map(|(host, _)| host.id).collect();
             alive.extend(revoked);
-            let wrong = world.hosts.iter().filter(|host| host.has_wrong_clock());
-            alive.extend(wrong.map(|host| host.id));
-            let is_wrong =
-                |id: &NodeId| world.hosts[at(crate::ids::host_of(*id))].has_wrong_clock();
-            let ghosts = || {
-                self.ids
-                    .iter()
-                    .filter(|id| !alive.contains(id) && !is_wrong(id))
-            };
+            let ghosts = || self.ids.iter().filter(|id| !alive.contains(id));
             let haunted = running
                 .iter()
                 .any(|(_, machine)| ghosts().any(|id| machine.opinion(*id).is_there()));
             let passed_ms = self.healed_ms.map_or(0, |healed| now_ms - healed);
             if all_right && !haunted {
                 self.one_view_ms = Some(passed_ms);
-            } else if self.late.is_none() && passed_ms >= self.limits.one_view_ms {
+            } else if self.late.is_none() && passed_ms > self.limits.one_view_ms {
                 self.late = Some(self.disagreement(world));
             }
         }
@@ -182,7 +174,8 @@ impl Views {
         let now_ms = world.now_ms();
         match self.one_view_ms {
             None => found.add("L1", now_ms, self.disagreement(world)),
-            Some(ms) if ms > self.limits.one_view_ms => {
+            // The world is looked at once in `LOOK_US`: a view is seen so much later than it came.
+            Some(ms) if ms > self.limits.one_view_ms + LOOK_US / 1000 => {
                 let limit = self.limits.one_view_ms;
                 let late = self.late.as_deref().unwrap_or_default();
                 let what = format!("one view came after {ms} ms, not {limit}; until then {late}");

@@ -67,17 +67,27 @@ pub fn cloned_disk(seed: u64) -> History {
 
 /// foca 31, 25, 15: 400 nodes show as 6,000 and more; one loses all peers for good.
 pub fn thousand_restarts(seed: u64) -> History {
-    let mut script = Script::new(seed, &[17, 17, 16]);
-    for _ in 0..1000 {
-        let at_ms = 30_000 + script.dice.below(600_000);
+    restarts_of(seed, &[17, 17, 16], 1000, 600)
+}
+
+/// The same, for every day.
+pub fn restarts(seed: u64) -> History {
+    restarts_of(seed, &[7, 7, 6], 120, 180)
+}
+
+fn restarts_of(seed: u64, sites: &[u16], count: u32, within_s: u64) -> History {
+    let mut script = Script::new(seed, sites);
+    let hosts = u64::from(script.hosts());
+    for _ in 0..count {
+        let at_ms = 30_000 + script.dice.below(within_s * 1000);
         let deed = Deed::Crash {
-            host: u32::try_from(script.dice.below(50)).unwrap_or(0),
+            host: u32::try_from(script.dice.below(hosts)).unwrap_or(0),
             down_ms: 500 + script.dice.below(5000),
             keeps_disk: script.dice.below(2) == 0,
         };
         script.deed_ms(at_ms, deed);
     }
-    script.done(640, 120)
+    script.done(40 + within_s, 120)
 }
 
 /// chitchat 161, 155, piko 314: dead nodes are learned again from others for ever.

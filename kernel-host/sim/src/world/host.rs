@@ -180,8 +180,7 @@ impl<M> Host<M> {
         }
     }
 
-    /// Whether its wall clock is so wrong that it may not stamp what others merge, and that others
-    /// refuse its stamps: then its view of other sites, and theirs of it, may be old.
+    /// Whether its wall clock is so wrong that it may not stamp what others merge.
     pub const fn has_wrong_clock(&self) -> bool {
         self.clock.wall_off_ms.unsigned_abs() > 60_000
     }
