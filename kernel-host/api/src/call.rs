@@ -2,7 +2,7 @@
 //!
 //! Start at:  `Call`.
 
-use protocol::{Approve, PageRequest, Request, Selector};
+use protocol::{Approve, OwnerWord, PageRequest, Request, Selector};
 
 /// What a request asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub enum Call {
     RemoveNode(Selector),
     ListPending,
     ApproveNode(Approve),
+    TellWord(OwnerWord),
     ListSites,
     ListEvents {
         /// Events up to this one are known.

@@ -103,6 +103,7 @@ pub fn parse(head: &RequestHead<'_>, body: Vec<u8>) -> Result<Call, Problem> {
         Operation::RemoveNode => Ok(Call::RemoveNode(node(value)?)),
         Operation::ListPending => Ok(Call::ListPending),
         Operation::ApproveNode => Ok(Call::ApproveNode(approve(&body)?)),
+        Operation::TellWord => Ok(Call::TellWord(json::read(&body, Schema::OwnerWord)?)),
         Operation::ListSites => Ok(Call::ListSites),
         Operation::ListEvents => Ok(Call::ListEvents {
             after: query.count("after")?.unwrap_or(0),

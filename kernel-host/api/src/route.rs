@@ -38,6 +38,7 @@ pub enum Operation {
     RemoveNode,
     ListPending,
     ApproveNode,
+    TellWord,
     ListSites,
     ListEvents,
 }
@@ -280,6 +281,9 @@ pub const ROUTES: &[Route] = routes! {
     POST "/v1/nodes/approve" ApproveNode "approveNode" "cluster" NONE (json(Schema::Approve))
         => 202 Json(Schema::PendingNode), [NoCluster, NotFound, WrongState];
         "Lets a waiting machine in, by the code on its screen";
+    POST "/v1/cluster/words" TellWord "tellWord" "cluster" NONE (json(Schema::OwnerWord))
+        => 202 Json(Schema::OwnerWordTaken), [NoCluster];
+        "Hands on what the cluster's owner signed at home; the node judges it and tells all";
     GET "/v1/nodes/{node}" ShowNodeEntry "showNodeEntry" "cluster" NONE (Empty)
         => 200 Json(Schema::NodeEntry), [NotFound, Ambiguous];
         "Shows what is known of a node, also if it does not answer";

@@ -39,6 +39,8 @@ pub enum Schema {
     PendingNode,
     PendingNodePage,
     Approve,
+    OwnerWord,
+    OwnerWordTaken,
     Event,
     EventPage,
     Problem,
@@ -131,6 +133,8 @@ impl Schema {
         Self::PendingNode,
         Self::PendingNodePage,
         Self::Approve,
+        Self::OwnerWord,
+        Self::OwnerWordTaken,
         Self::Event,
         Self::EventPage,
         Self::Problem,
@@ -174,6 +178,8 @@ impl Schema {
             Self::PendingNode => shapes::PENDING_NODE,
             Self::PendingNodePage => shapes::PENDING_NODE_PAGE,
             Self::Approve => shapes::APPROVE,
+            Self::OwnerWord => shapes::OWNER_WORD,
+            Self::OwnerWordTaken => shapes::OWNER_WORD_TAKEN,
             Self::Event => shapes::EVENT,
             Self::EventPage => shapes::EVENT_PAGE,
             Self::Problem => shapes::PROBLEM,
@@ -367,7 +373,7 @@ mod shapes {
         Field("address",    Text,                     Nullable, "Where other nodes reach it"),
         Field("boots",      Count,                    Always,   "Boots with this identity"),
         Field("capacity",   Object(Schema::Capacity),   Nullable, "What it has and uses"),
-        Field("age_ms",     Count,                    Nullable, "Age of this; null: it answered itself"),
+        Field("age_ms",     Count,                    Nullable, "Age of this; null: first-hand"),
     ];
     pub const NODE_ENTRY_PAGE: &[Field] = &[
         Field("items",      List(Schema::NodeEntry),    Always,   "Sorted by name"),
@@ -404,6 +410,12 @@ mod shapes {
     ];
     pub const APPROVE: &[Field] = &[
         Field("code",       Text,                     Always,   "From the screen of the machine"),
+    ];
+    pub const OWNER_WORD: &[Field] = &[
+        Field("word",       Text,                     Always,   "luc-word-..., as `luc cluster revoke` and others print it"),
+    ];
+    pub const OWNER_WORD_TAKEN: &[Field] = &[
+        Field("what",       Text,                     Always,   "What it says, for people"),
     ];
     pub const EVENT: &[Field] = &[
         Field("seq",        Count,                    Always,   "Counts the events of this node"),

@@ -279,6 +279,16 @@ fn what_is_known_of_the_cluster_fits_its_schemas() {
     check("PendingNode", &pending);
     check("PendingNodePage", &page(pending));
     check(
+        "OwnerWord",
+        &protocol::OwnerWord {
+            word: "luc-word-AAAA".to_owned(),
+        },
+    );
+    let taken = protocol::OwnerWordTaken {
+        what: "takes a node out".to_owned(),
+    };
+    check("OwnerWordTaken", &taken);
+    check(
         "Approve",
         &Approve {
             code: "abcd".to_owned(),

@@ -8,7 +8,10 @@
 
 mod owner;
 
-pub(crate) use owner::{ClusterInit, ClusterShow, ClusterVerb, TokenCreate, TokenShow, TokenVerb};
+pub(crate) use owner::{
+    ClusterAdmit, ClusterInit, ClusterRetire, ClusterRevoke, ClusterShow, ClusterTell, ClusterVerb,
+    Signer, TokenCreate, TokenShow, TokenVerb,
+};
 
 use crate::{
     complete,

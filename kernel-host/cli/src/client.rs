@@ -10,9 +10,9 @@ pub use crate::address::NodeAddress;
 
 use crate::usage;
 use protocol::{
-    Approve, Blob, Code, Digest, EventPage, Image, Name, NewImage, NewVm, Node, NodeEntry, Page,
-    PendingNode, PowerReply, Problem, Selector, SiteEntry, StopRequest, Timestamp, Vm, Wish,
-    limits,
+    Approve, Blob, Code, Digest, EventPage, Image, Name, NewImage, NewVm, Node, NodeEntry,
+    OwnerWord, OwnerWordTaken, Page, PendingNode, PowerReply, Problem, Selector, SiteEntry,
+    StopRequest, Timestamp, Vm, Wish, limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -296,6 +296,16 @@ impl Client {
                 .json(&body(&approve)?)
                 .keyed()?,
         )
+    }
+
+    /// Hands on a word of the cluster's owner.
+    pub fn tell_word(&self, word: &str) -> Result<OwnerWordTaken, Problem> {
+        let word = OwnerWord {
+            word: word.to_owned(),
+        };
+        let bytes = body(&word)?;
+        let call = Call::new(Method::POST, "/v1/cluster/words");
+        self.ask(&call.json(&bytes).keyed()?)
     }
 
     pub fn list_sites(&self) -> Result<Page<SiteEntry>, Problem> {

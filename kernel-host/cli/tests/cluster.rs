@@ -172,3 +172,71 @@ fn a_key_that_others_may_read_is_warned_about() {
     assert_eq!(ran.code, exit::DONE);
     assert!(ran.errors.contains("chmod 600"), "{ran:?}");
 }
+
+/// The words that an owner signs, and a node that is handed each.
+#[test]
+fn the_owner_signs_offline_and_the_text_says_what_it_does() {
+    use identity::publication::Word;
+    let (_folder, at) = cluster();
+    let key = format!("--key {at}/cluster.key");
+    let node = "node-3f2ac9d0e1b24c5d8e9fa0b1c2d3e4f5";
+    let token = "grant-8a01b2c3d4e5f60718293a4b5c6d7e8f";
+    let uuid = "4c4c4544-0033-4a10-8051-b4c04f4e4e32";
+    let cases = [
+        (
+            format!("revoke {key} --node {node} --reason stolen"),
+            format!("takes {node} out"),
+        ),
+        (
+            format!("revoke {key} --token {token} --since 7d"),
+            format!("{token} lets nobody in"),
+        ),
+        (
+            format!("admit {key} --site lyon --uuid {uuid}"),
+            "1 machines into site lyon".to_owned(),
+        ),
+        (
+            format!("retire {key} --site lyon"),
+            "gives up site-".to_owned(),
+        ),
+    ];
+    for (line, wanted) in cases {
+        let ran = luc(&format!("cluster {line}"));
+        assert_eq!(ran.code, exit::DONE, "{line}: {ran:?}");
+        let word: Word = ran.output.trim().parse().unwrap();
+        assert!(word.what().contains(&wanted), "{line}: {}", word.what());
+        assert!(
+            ran.errors.contains(&wanted),
+            "it says so beside the word: {ran:?}"
+        );
+        assert!(!format!("{ran:?}").contains("luc-secret-"));
+        let json = luc(&format!("cluster {line} -o json"));
+        let json: Value = serde_json::from_str(&json.output).unwrap();
+        assert!(json["what"].as_str().unwrap().contains(&wanted));
+    }
+    for (line, code) in [
+        (format!("revoke {key}"), exit::USAGE),
+        (
+            format!("revoke {key} --node {node} --token {token}"),
+            exit::USAGE,
+        ),
+        (format!("revoke {key} --node node-3f"), exit::USAGE),
+        (
+            format!("revoke {key} --node {node} --reason {}", "x".repeat(121)),
+            exit::USAGE,
+        ),
+        (format!("admit {key} --site lyon"), exit::USAGE),
+        (
+            format!("admit {key} --site lyon --uuid 00000000-0000-0000-0000-000000000000"),
+            exit::USAGE,
+        ),
+        (
+            format!("retire --key {at}/nothing --site lyon"),
+            exit::NOT_FOUND,
+        ),
+    ] {
+        let ran = luc(&format!("cluster {line}"));
+        assert_eq!(ran.code, code, "{line}: {ran:?}");
+        assert_eq!(ran.output, "", "{line}");
+    }
+}

@@ -96,6 +96,23 @@ const CALLS: &[(&str, &str, Answers)] = &[
         Answers::Raw,
     ),
     ("token show", "token show T", Answers::Raw),
+    (
+        "cluster revoke",
+        "cluster revoke --key D/keys/cluster.key --node node-3f2ac9d0e1b24c5d8e9fa0b1c2d3e4f5",
+        Answers::Raw,
+    ),
+    (
+        "cluster admit",
+        "cluster admit --key D/keys/cluster.key --site lyon \
+         --machine machine-000102030405060708090a0b0c0d0e0f",
+        Answers::Raw,
+    ),
+    (
+        "cluster retire",
+        "cluster retire --key D/keys/cluster.key --site lyon",
+        Answers::Raw,
+    ),
+    ("cluster tell", "cluster tell W", Answers::Raw),
     ("completion", "completion bash", Answers::Raw),
     ("node reboot", "node reboot --yes --wait", Answers::Node),
     ("node poweroff", "node poweroff --yes --wait", Answers::Node),
@@ -104,6 +121,21 @@ const CALLS: &[(&str, &str, Answers)] = &[
 
 /// A token that some cluster made once.
 const TOKEN: &str = include_str!("../../identity/tests/golden/token.v1");
+
+/// Something that the owner of some cluster signed.
+fn word() -> String {
+    use identity::{publication::Word, revocation, secret};
+    let root = secret::SecretKey::from_seed(&secret::Seed::new([4; 32]));
+    let fields = revocation::RevocationFields {
+        target: revocation::Target::Node(protocol::NodeId::from_bytes([7; 16])),
+        since_s: None,
+        spares: protocol::peer::admission::Few::default(),
+        made_s: 1,
+        reason: protocol::peer::capped::Capped::default(),
+    };
+    let authority = revocation::Authority::Root(root.public());
+    Word::Revocation(revocation::Revocation::sign(fields, authority, &root)).to_string()
+}
 
 #[test]
 fn every_command_is_in_the_walk() {
@@ -147,6 +179,7 @@ fn every_command_speaks_every_format() {
                 .replace("{}", "fresh")
                 .replace(" D/", &format!(" {}/", folder.path().display()))
                 .replace(" T", &format!(" {TOKEN}"))
+                .replace(" W", &format!(" {}", word()))
                 .replace(" K", &format!(" {}", kernel.display()));
             let line = format!("{at} {line} -o {format}");
             let ran = luc(&line);

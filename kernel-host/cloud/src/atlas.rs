@@ -122,7 +122,9 @@ impl Atlas {
         }
         let mut place = self.place(vm.node);
         if place.age_ms.is_none() && vm.node != self.me {
-            place.age_ms = Some(self.now.ms_since(written));
+            // A host that this node watches itself would have told of a change.
+            let age_ms = self.now.ms_since(written);
+            place.age_ms = Some(if place.reachable { 0 } else { age_ms });
         }
         if let Some(why) = self.gone_for_good(vm.node)
             && vm.state != VmState::Lost
@@ -226,7 +228,7 @@ impl Atlas {
         }
     }
 
-    pub(crate) fn site_name(&self, site: SiteId) -> Option<Name> {
+    pub fn site_name(&self, site: SiteId) -> Option<Name> {
         self.sites.get(&site).map(|site| site.name.clone())
     }
 

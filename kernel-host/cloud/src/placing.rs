@@ -123,9 +123,19 @@ impl Atlas {
         if self.sites.get(&site).is_none_or(|site| site.kept) {
             return None;
         }
+        self.someone_of(site, None)
+    }
+
+    /// A node of the site that answers, and is not the one named.
+    pub fn someone_of(&self, site: SiteId, but: Option<NodeId>) -> Option<NodeId> {
         let of_site = self.nodes.values().filter(|node| node.site == site);
         let answers = |node: &&NodeSight| node.standing.may_answer() && !self.is_past(node.id);
-        of_site.filter(answers).map(|node| node.id).next()
+        let other = |node: &&NodeSight| Some(node.id) != but;
+        of_site
+            .filter(answers)
+            .filter(other)
+            .map(|node| node.id)
+            .next()
     }
 
     fn holders<'a>(&'a self, image: &'a Name) -> impl Iterator<Item = NodeId> {

@@ -42,6 +42,22 @@ macro_rules! digest_id {
                 fmt::Display::fmt(self, f)
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let digits = text.strip_prefix($prefix).unwrap_or_default();
+                let mut bytes = [0; 16];
+                let is_hex = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+                for (at, byte) in bytes.iter_mut().enumerate().filter(|_| is_hex) {
+                    let pair = digits.get(2 * at..2 * at + 2).unwrap_or_default();
+                    *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
+                }
+                let wanted = || format!("wanted {} and 32 hexadecimal digits", $prefix);
+                is_hex.then_some(Self(bytes)).ok_or_else(wanted)
+            }
+        }
     };
 }
 pub(crate) use digest_id;

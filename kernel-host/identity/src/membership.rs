@@ -275,6 +275,7 @@ impl Membership {
     pub fn tell(&mut self, now: Moment, sight: &dyn Sight, word: &Word) -> Verdict {
         let verdict = self.work(now, sight, |desk, _, _| match word {
             Word::Right(right) => desk.keys.learn_right(right),
+            Word::Revocation(word) if word.gives_up_a_site() => desk.keys.judge_retirement(word),
             Word::Revocation(revocation) => desk.keys.learn_revocation(revocation),
         });
         if verdict == Verdict::Good {

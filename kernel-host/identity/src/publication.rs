@@ -11,7 +11,7 @@ use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate};
 use crate::chain::Chain;
 use crate::charter::Charter;
 use crate::grant::{Grant, GrantId, GrantRight};
-use crate::revocation::{REVOCATION_BYTES_MAX, Revocation};
+use crate::revocation::{REVOCATION_BYTES_MAX, Revocation, Target};
 use crate::secret::start_of_digest;
 use crate::succession::Succession;
 use protocol::peer::admission::MachineId;
@@ -54,7 +54,11 @@ impl Publication {
     }
 
     pub fn of_revocation(revocation: &Revocation) -> Self {
-        Self::of_cluster(RecordKind::REVOCATION, revocation.id(), revocation.encode())
+        let (kind, subject) = match revocation.fields().target {
+            Target::Site(site) => (RecordKind::SITE_RETIRED, site.bytes()),
+            _ => (RecordKind::REVOCATION, revocation.id()),
+        };
+        Self::of_cluster(kind, subject, revocation.encode())
     }
 
     pub fn of_right(right: &RightBody) -> Self {
@@ -89,6 +93,42 @@ impl Word {
             Self::Right(right) => Publication::of_right(right),
             Self::Revocation(revocation) => Publication::of_revocation(revocation),
         }
+    }
+}
+
+impl Word {
+    /// What it says, for people.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Right(RightBody::Grant(grant)) => what_grant(grant),
+            Self::Right(RightBody::Charter(grant, charter)) => {
+                format!("{} of {}", charter.id(), site_of(grant))
+            }
+            Self::Right(RightBody::Succession(_)) => "a new root key follows the old".to_owned(),
+            Self::Revocation(word) => match word.fields().target {
+                Target::Node(node) => format!("takes {node} out for ever"),
+                Target::Charter(charter) => format!("{charter} counts no more"),
+                Target::Grant(grant) => format!("{grant} lets nobody in any more"),
+                Target::Root(_) => "a root key that another follows counts no more".to_owned(),
+                Target::Site(site) => format!("gives up {site} for good"),
+            },
+        }
+    }
+}
+
+fn site_of(grant: &Grant) -> String {
+    let named = |site: &protocol::Name| format!("site {site}");
+    grant.site().map_or_else(|| "all sites".to_owned(), named)
+}
+
+fn what_grant(grant: &Grant) -> String {
+    let (id, site) = (grant.id(), site_of(grant));
+    match &grant.fields().right {
+        GrantRight::Token { .. } => format!("{id} is a token for {site}"),
+        GrantRight::List { who, .. } => {
+            format!("{id} lets {} machines into {site}", who.as_slice().len())
+        }
+        GrantRight::Operator { .. } => format!("{id} is an operator of {site}"),
     }
 }
 

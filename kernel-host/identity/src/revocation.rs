@@ -11,10 +11,10 @@ use crate::charter::{Charter, CharterId};
 use crate::grant::{Grant, GrantId};
 use crate::secret::{Domain, SecretKey, is_signed, start_of_digest};
 use crate::statement;
-use protocol::NodeId;
 use protocol::peer::admission::Few;
 use protocol::peer::capped::Capped;
 use protocol::peer::{PublicKey, Signature};
+use protocol::{NodeId, SiteId};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a reason in words.
@@ -37,6 +37,9 @@ pub enum Target {
     Grant(GrantId),
     /// A root that another follows: what it signed from `since_s` on.
     Root(PublicKey),
+    /// A site that is given up for good: nobody waits for it, or keeps its things. It takes no key
+    /// away, so it stands in a record of its own kind.
+    Site(SiteId),
 }
 
 /// What a revocation says.
@@ -56,9 +59,9 @@ pub struct RevocationFields {
 pub enum Authority {
     /// May revoke anything; a root only if it follows it.
     Root(PublicKey),
-    /// May revoke nodes, charters and tokens, of its site or of all.
+    /// May revoke nodes, charters and tokens, and give up sites: its own or all.
     Operator(Grant),
-    /// The nodes of a site together: may revoke nodes of the site.
+    /// The nodes of a site together: may revoke nodes of the site, and give it up.
     Site(Grant, Charter),
 }
 
@@ -137,6 +140,11 @@ impl Revocation {
 
     pub const fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Whether it is about a site and not about a key.
+    pub const fn gives_up_a_site(&self) -> bool {
+        matches!(self.fields.target, Target::Site(_))
     }
 
     /// Names it, for records; two authorities' revocations of one thing differ.

@@ -13,8 +13,8 @@ use identity::ring::{Founder, Keys, News, SharedKeys, Standing, Verdict};
 use identity::secret::SecretKey;
 use identity::succession::Succession;
 use overlay::Keyring;
-use protocol::peer::Record;
 use protocol::peer::admission::{Few, Refusal};
+use protocol::peer::{Record, RecordKind};
 use protocol::{Moment, NodeId, Timestamp};
 use std::collections::BTreeSet;
 use world::{
@@ -175,6 +175,95 @@ fn what_is_revoked_depends_on_the_set_and_not_on_its_order() {
             assert_eq!(peer.refusal, revoked.then_some(Refusal::Revoked));
         }
     }
+}
+
+#[test]
+fn a_site_is_given_up_by_its_owner_or_by_itself_and_by_nobody_else() {
+    let (root, now) = (secret(0), World::new().now);
+    let (_, chain) = founded("lyon", 1, &root, now);
+    let (_, other) = founded("nice", 2, &root, now);
+    let target = Target::Site(protocol::peer::site::id_of(&name("lyon")));
+    let by = |authority, key: &SecretKey| revoke(target, None, (authority, key));
+    let of_site = |chain: &Chain, number: u64| {
+        let authority = Authority::Site(chain.grant.clone(), chain.charter.clone());
+        by(authority, &secret(500 + number))
+    };
+    let of_operator = |site: Option<&'static str>| {
+        by(Authority::Operator(operator(site, 12, &root)), &secret(12))
+    };
+    let stranger = secret(66);
+    let cases = [
+        (
+            "its owner",
+            by(Authority::Root(root.public()), &root),
+            Verdict::Good,
+        ),
+        ("its own charter", of_site(&chain, 1), Verdict::Good),
+        ("an operator of all sites", of_operator(None), Verdict::Good),
+        ("its operator", of_operator(Some("lyon")), Verdict::Good),
+        (
+            "another site's operator",
+            of_operator(Some("nice")),
+            Verdict::Bad,
+        ),
+        ("another site's charter", of_site(&other, 2), Verdict::Bad),
+        (
+            "a forger",
+            by(Authority::Root(root.public()), &stranger),
+            Verdict::Bad,
+        ),
+        (
+            "another owner",
+            by(Authority::Root(stranger.public()), &stranger),
+            Verdict::UnknownAuthor,
+        ),
+    ];
+    for (who, word, wanted) in cases {
+        let mut keys = Keys::new(secret(77), &name("nice"), &[root.public()]);
+        let publication = Publication::of_revocation(&word);
+        assert_eq!(publication.kind, RecordKind::SITE_RETIRED);
+        assert_eq!(
+            keys.learn_record(now, &record(&publication)),
+            wanted,
+            "{who}"
+        );
+        // It says nothing about keys, nor about another site.
+        let as_revocation = Publication {
+            kind: RecordKind::REVOCATION,
+            subject: word.id(),
+            ..publication.clone()
+        };
+        assert_eq!(
+            keys.learn_record(now, &record(&as_revocation)),
+            Verdict::Bad,
+            "{who}"
+        );
+        let elsewhere = Publication {
+            subject: protocol::peer::site::id_of(&name("nice")).bytes(),
+            ..publication
+        };
+        assert_eq!(
+            keys.learn_record(now, &record(&elsewhere)),
+            Verdict::Bad,
+            "{who}"
+        );
+    }
+    let cut = revoke(
+        Target::Charter(chain.charter.id()),
+        None,
+        (Authority::Root(root.public()), &root),
+    );
+    let mut keys = Keys::new(secret(77), &name("nice"), &[root.public()]);
+    for known in records_of(&chain) {
+        keys.learn_record(now, &known);
+    }
+    assert_eq!(keys.learn_revocation(&cut), Verdict::Good);
+    let late = record(&Publication::of_revocation(&of_site(&chain, 1)));
+    assert_eq!(
+        keys.learn_record(now, &late),
+        Verdict::Bad,
+        "a charter that fell"
+    );
 }
 
 #[test]

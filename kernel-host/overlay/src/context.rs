@@ -41,6 +41,12 @@ pub trait Keyring: fmt::Debug {
     fn is_replaced(&self, _node: NodeId) -> bool {
         false
     }
+    /// Whether `node`'s machine has come back more than once since, so that nobody needs its
+    /// certificate any more. That of its last identity but one still proves what it wrote of
+    /// things that outlive it.
+    fn is_long_replaced(&self, _node: NodeId) -> bool {
+        false
+    }
     /// Takes in a record that proves itself (certificate, grant, revocation) and says whether it
     /// does. Anything else is `Bad`.
     fn learn(&mut self, now: Moment, record: &Record) -> Verdict;

@@ -51,6 +51,10 @@ impl Keyring for Credulous {
         node.bytes()[15] == 248
     }
 
+    fn is_long_replaced(&self, node: NodeId) -> bool {
+        node.bytes()[14] == 248
+    }
+
     fn learn(&mut self, _now: Moment, record: &Record) -> Verdict {
         match record.key.kind {
             RecordKind::REVOCATION | RecordKind::GRANT => Verdict::Good,

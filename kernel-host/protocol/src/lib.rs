@@ -39,7 +39,8 @@ pub use node::{
 };
 pub use page::{Page, PageRequest};
 pub use place::{
-    Approve, Capacity, Event, EventPage, NodeEntry, PendingNode, Place, SiteEntry, Standing, Wish,
+    Approve, Capacity, Event, EventPage, NodeEntry, OwnerWord, OwnerWordTaken, PendingNode, Place,
+    SiteEntry, Standing, Wish,
 };
 pub use problem::{Code, Problem};
 pub use request::{Answer, BadRetryKey, Command, Request, RetryKey, StopRequest};

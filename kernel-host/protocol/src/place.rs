@@ -133,7 +133,7 @@ pub struct NodeEntry {
     pub boots: u32,
     /// `null`: it said nothing yet.
     pub capacity: Option<Capacity>,
-    /// Age of this knowledge. `null`: the node itself answered.
+    /// Age of this knowledge. `null`: first-hand, by the node itself or by one of its site.
     pub age_ms: Option<u64>,
 }
 
@@ -174,6 +174,21 @@ pub struct PendingNode {
 #[serde(deny_unknown_fields)]
 pub struct Approve {
     pub code: String,
+}
+
+/// Something that the cluster's owner signed at home, handed to any node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerWord {
+    /// `luc-word-...`: no secret.
+    pub word: String,
+}
+
+/// An owner's word that counts from now on, and spreads to all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerWordTaken {
+    /// What it says, for people.
+    pub what: String,
 }
 
 /// Something that a node saw happen.

@@ -63,6 +63,7 @@ impl Ids {
             sites: Rc::clone(&self.sites),
             revoked: BTreeSet::new(),
             replaced: BTreeSet::new(),
+            long_replaced: BTreeSet::new(),
         }
     }
 }
@@ -136,6 +137,8 @@ pub struct Stamps {
     sites: Rc<[SiteId]>,
     revoked: BTreeSet<NodeId>,
     replaced: BTreeSet<NodeId>,
+    /// Those of them whose machines have come back more than once since.
+    long_replaced: BTreeSet<NodeId>,
 }
 
 impl Keyring for Stamps {
@@ -163,10 +166,12 @@ impl Keyring for Stamps {
             RecordKind::REVOCATION => {
                 self.revoked.insert(NodeId::from_bytes(record.key.subject));
             }
-            // A certificate names the keys that its machine had before.
+            // A certificate names the keys that its machine had before, the latest first.
             RecordKind::CERTIFICATE => {
                 let old = record.body.as_chunks::<16>().0.iter();
-                self.replaced.extend(old.copied().map(NodeId::from_bytes));
+                let old = old.copied().map(NodeId::from_bytes);
+                self.replaced.extend(old.clone());
+                self.long_replaced.extend(old.skip(1));
             }
             _ => {}
         }
@@ -175,5 +180,9 @@ impl Keyring for Stamps {
 
     fn is_replaced(&self, node: NodeId) -> bool {
         self.replaced.contains(&node)
+    }
+
+    fn is_long_replaced(&self, node: NodeId) -> bool {
+        self.long_replaced.contains(&node)
     }
 }

@@ -1,11 +1,12 @@
 //! `luc cluster ...`: a cluster's keys, as files.
 //!
 //! Does:      makes the root key from the system's randomness; never writes over a file.
-//! Does not:  ask a node, or print a secret.
+//! Does not:  ask a node, or print a secret; words that are signed with a key are `words`'.
 //! Bounds:    `cluster::FILE_BYTES_MAX` of a file are read.
 //! Trusts:    the system for randomness; a file for nothing but its shape.
 //! Start at:  `run`.
 
+use super::words;
 use crate::{
     Done, Streams,
     arguments::{ClusterInit, ClusterShow, ClusterVerb, Common},
@@ -83,10 +84,19 @@ impl Resource for Cluster {
 }
 
 pub(super) fn run(verb: &ClusterVerb, common: &Common, streams: &mut Streams) -> Done {
-    check_columns::<Cluster>(common)?;
     let cluster = match verb {
-        ClusterVerb::Init(init) => make(init, common, streams)?,
-        ClusterVerb::Show(show) => read(show, common, streams)?,
+        ClusterVerb::Init(init) => {
+            check_columns::<Cluster>(common)?;
+            make(init, common, streams)?
+        }
+        ClusterVerb::Show(show) => {
+            check_columns::<Cluster>(common)?;
+            read(show, common, streams)?
+        }
+        ClusterVerb::Revoke(revoke) => return words::revoke(revoke, common, streams),
+        ClusterVerb::Admit(admit) => return words::admit(admit, common, streams),
+        ClusterVerb::Retire(retire) => return words::retire(retire, common, streams),
+        ClusterVerb::Tell(tell) => return words::tell(tell, common, streams),
     };
     render::one(&cluster, Layout::Card, &View::new(common, None), streams)?;
     Ok(exit::DONE)

@@ -12,6 +12,7 @@ mod node;
 mod sites;
 mod token;
 mod vm;
+mod words;
 
 pub(crate) use token::parse_lifetime;
 

@@ -111,7 +111,7 @@ pub(super) fn run(verb: &TokenVerb, common: &Common, streams: &mut Streams) -> D
 }
 
 /// This machine's clock.
-fn clock() -> Timestamp {
+pub(super) fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let ms = since.map_or(0, |since| since.as_millis());
     Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(u64::MAX))
@@ -175,7 +175,7 @@ fn tell(told: &Told, streams: &mut Streams) {
 
 fn explain(show: &TokenShow, common: &Common, streams: &mut Streams) -> Done {
     let text = match show.token.as_str() {
-        "-" => read_input(streams)?,
+        "-" => read_input("token", streams)?,
         text => text.to_owned(),
     };
     let token: Token = text.parse().map_err(|error| {
@@ -187,11 +187,12 @@ fn explain(show: &TokenShow, common: &Common, streams: &mut Streams) -> Done {
     Ok(exit::DONE)
 }
 
-fn read_input(streams: &mut Streams) -> Result<String, Problem> {
+/// A text from standard input; `what` it is, for people.
+pub(super) fn read_input(what: &str, streams: &mut Streams) -> Result<String, Problem> {
     let Some(input) = streams.input.take() else {
         return Err(crate::usage(
-            "There is no standard input to read a token from",
-            "Give the token itself, or: luc token show - < FILE",
+            format!("There is no standard input to read a {what} from"),
+            format!("Give the {what} itself, or `-` and `< FILE`"),
         ));
     };
     let mut text = String::new();
@@ -202,8 +203,8 @@ fn read_input(streams: &mut Streams) -> Result<String, Problem> {
     match read {
         Ok(_) => Ok(text),
         Err(error) => Err(local(
-            format!("Reading the token failed: {error}"),
-            "Give it as text: luc token show - < FILE",
+            format!("Reading the {what} failed: {error}"),
+            "Give it as text, or in a file: - < FILE",
         )),
     }
 }

@@ -399,6 +399,12 @@ impl State {
                 let none = || Problem::new(Code::NotFound, "No machine shows this code", "Look");
                 Ok(Reply::accepted(found.ok_or_else(none)?))
             }
+            Call::TellWord(said) => match said.word.parse::<identity::publication::Word>() {
+                Ok(word) => Ok(Reply::accepted(&protocol::OwnerWordTaken {
+                    what: word.what(),
+                })),
+                Err(error) => Err(Problem::new(Code::BadValue, error.to_string(), "Look")),
+            },
             Call::ListEvents { after, .. } => Ok(Reply::listed(&self.events.after(*after))),
             _ => unreachable!(),
         }
@@ -457,6 +463,7 @@ impl State {
                 | Call::RemoveNode(_)
                 | Call::ListPending
                 | Call::ApproveNode(_)
+                | Call::TellWord(_)
                 | Call::ListSites
                 | Call::ListEvents { .. }),
             ) => self

@@ -4,6 +4,7 @@
 
 use super::{Keys, PROVEN_MAX};
 use crate::publication::{RightBody, certificate_in, revocation_in};
+use crate::revocation::Target;
 use crate::secret::{Domain, is_signed};
 use overlay::{Keyring, Verdict};
 use protocol::peer::{Realm, Record, RecordKind, Signature};
@@ -62,10 +63,13 @@ impl Keys {
                     self.learn_certificate(&certificate, now)
                 }),
             RecordKind::REVOCATION => revocation_in(body)
-                .filter(|revocation| revocation.id() == subject)
+                .filter(|revocation| revocation.id() == subject && !revocation.gives_up_a_site())
                 .map_or(Verdict::Bad, |revocation| {
                     self.learn_revocation(&revocation)
                 }),
+            RecordKind::SITE_RETIRED => revocation_in(body)
+                .filter(|word| word.fields().target == Target::Site(SiteId::from_bytes(subject)))
+                .map_or(Verdict::Bad, |word| self.judge_retirement(&word)),
             RecordKind::GRANT => RightBody::decode(body)
                 .filter(|right| right.subject() == subject)
                 .map_or(Verdict::Bad, |right| self.learn_right(&right)),
@@ -113,6 +117,12 @@ impl Keyring for SharedKeys {
 
     fn is_replaced(&self, node: NodeId) -> bool {
         self.borrow().successor(node).is_some()
+    }
+
+    fn is_long_replaced(&self, node: NodeId) -> bool {
+        let keys = self.borrow();
+        let new = keys.successor(node);
+        new.is_some_and(|new| keys.successor(new).is_some())
     }
 
     fn learn(&mut self, now: Moment, record: &Record) -> Verdict {

@@ -271,6 +271,12 @@ impl Keys {
         self.verdict(learned)
     }
 
+    /// Judges the word that a site is given up. Nothing is kept: the overlay's directory does.
+    pub fn judge_retirement(&mut self, word: &Revocation) -> Verdict {
+        let learned = self.revoked.judge_retirement(word, &self.trust);
+        self.verdict(learned)
+    }
+
     fn verdict(&mut self, learned: Learned) -> Verdict {
         match learned {
             Learned::New | Learned::Known => Verdict::Good,

@@ -85,6 +85,36 @@ impl Revoked {
         Learned::New
     }
 
+    /// Whether this word, that a site is given up, is by somebody who may say so now.
+    pub fn judge_retirement(&self, word: &Revocation, trust: &Trust) -> Learned {
+        let Target::Site(site) = word.fields().target else {
+            return Learned::Bad;
+        };
+        let made_s = word.fields().made_s;
+        let counts = match word.authority() {
+            Authority::Root(root) if !trust.roots.contains(root) => return Learned::Unrooted,
+            Authority::Root(root) => !self.is_root_cut(root, made_s),
+            Authority::Operator(grant) | Authority::Site(grant, _) => {
+                let Some(grant) = grant.endorsed_by_any(&trust.roots) else {
+                    return Learned::Unrooted;
+                };
+                let covers = grant.site_id().is_none_or(|own| own == site);
+                covers
+                    && match word.authority() {
+                        Authority::Site(_, charter) => {
+                            self.root_of(&grant, trust).is_some()
+                                && !self.is_charter(charter, &grant)
+                        }
+                        _ => self.may_still(&grant, made_s, trust),
+                    }
+            }
+        };
+        match counts && word.is_signed() && is_within_authority(word) {
+            true => Learned::Known,
+            false => Learned::Bad,
+        }
+    }
+
     /// Works out anew what counts; says whether that may change who is revoked.
     pub fn weigh(&mut self, trust: &Trust) -> bool {
         let before = std::mem::take(&mut self.rules);
@@ -250,7 +280,12 @@ fn is_within_authority(revocation: &Revocation) -> bool {
         Authority::Root(_) => true,
         Authority::Operator(grant) => is_operator(grant) && !matches!(target, Target::Root(_)),
         Authority::Site(grant, charter) => {
-            charter.is_from(grant) && matches!(target, Target::Node(_))
+            let is_within = match target {
+                Target::Node(_) => true,
+                Target::Site(site) => grant.site_id() == Some(*site),
+                _ => false,
+            };
+            charter.is_from(grant) && is_within
         }
     }
 }

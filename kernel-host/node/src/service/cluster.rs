@@ -39,6 +39,8 @@ pub(crate) trait Peers: Debug {
     /// Machines that wait for approval.
     fn pending(&self) -> Vec<PendingNode>;
     fn approve(&self, code: &str) -> Result<PendingNode, Box<Problem>>;
+    /// A word of the cluster's owner; what it says, if it counts.
+    fn tell_word(&self, word: &str) -> Result<String, Box<Problem>>;
     /// Takes a node's right away, for ever.
     fn remove(&self, node: NodeId) -> Result<(), Box<Problem>>;
 }
@@ -148,6 +150,11 @@ pub(super) async fn answer(
             peers
                 .approve(&approve.code)
                 .map(|node| Reply::accepted(&node))
+        }),
+        Call::TellWord(word) => with_peers(node, |peers| {
+            let what = peers.tell_word(&word.word)?;
+            node.saw("cluster", None, "owner", &what);
+            Ok(Reply::accepted(&protocol::OwnerWordTaken { what }))
         }),
         Call::RemoveNode(selector) => remove(node, selector),
         Call::ListEvents { after, wait_ms } => Ok(events(node, *after, *wait_ms).await),

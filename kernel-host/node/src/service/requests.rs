@@ -99,6 +99,11 @@ async fn take(
     {
         return Ok(answer);
     }
+    if origin == Origin::Peer
+        && let Some(answer) = route::for_absent_host(node, &asked).await?
+    {
+        return Ok(answer);
+    }
     // The only holder by now: the bytes are taken back, not copied.
     let call = api::parse(&head, asked.body.into())?;
     match call {

@@ -17,7 +17,9 @@ use cloud::{Atlas, Cloud, KnownVm};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use protocol::{Answer, Code, Command, NewVm, NodeId, Problem, Selector, Vm, VmId, VmState, Wish};
+use protocol::{
+    Answer, Code, Command, NewVm, NodeId, Problem, Selector, SiteId, Vm, VmId, VmState, Wish,
+};
 use std::rc::Rc;
 
 /// New VMs on other nodes whose records may still be on their way here.
@@ -40,10 +42,9 @@ impl Asked<'_> {
         target.map_or("/", |target| target.as_str())
     }
 
-    /// The same target with the VM named by its id, which every node understands alike.
-    fn target_of(&self, vm: VmId) -> String {
+    /// The same target with the thing named by its id, which every node understands alike.
+    fn target_of(&self, id: &str) -> String {
         let mut segments: Vec<&str> = self.target().splitn(5, '/').collect();
-        let id = vm.to_string();
         if let Some(segment) = segments.get_mut(3) {
             let query = segment.find('?').map(|at| segment[at..].to_owned());
             let named = format!("{id}{}", query.unwrap_or_default());
@@ -85,6 +86,7 @@ pub(super) async fn elsewhere(
         Operation::ListVms | Operation::ListImages | Operation::ListNodes => {
             to_site(node, asked).await
         }
+        Operation::RemoveNode => remove(node, asked).await,
         Operation::CreateVm => create(node, asked).await,
         Operation::ShowVm
         | Operation::StartVm
@@ -151,6 +153,75 @@ async fn to_site(node: &Node, asked: &Asked<'_>) -> Result<Elsewhere, Box<Proble
     match host {
         Some(host) => to(node, asked, host, None).await,
         None => Ok(None),
+    }
+}
+
+/// A node's right is taken away by its site.
+async fn remove(node: &Rc<Node>, asked: &Asked<'_>) -> Result<Elsewhere, Box<Problem>> {
+    let Call::RemoveNode(selector) = call(asked)? else {
+        return Ok(None);
+    };
+    let (removed, site) = {
+        let atlas = node.atlas();
+        let found = atlas.find_node(&selector).map_err(boxed)?;
+        (
+            found.id,
+            (Some(found.site) != atlas.own_site()).then_some(found.site),
+        )
+    };
+    match site {
+        Some(site) => by_site(node, asked, site, &removed.to_string(), Some(removed))
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The answer of a site, by one of its nodes but the one named, about the thing with this id.
+async fn by_site(
+    node: &Rc<Node>,
+    asked: &Asked<'_>,
+    site: SiteId,
+    id: &str,
+    but: Option<NodeId>,
+) -> Result<Response<Full<Bytes>>, Box<Problem>> {
+    let (someone, name) = {
+        let atlas = node.atlas();
+        (atlas.someone_of(site, but), atlas.site_name(site))
+    };
+    let Some(someone) = someone else {
+        let name = name.map_or_else(|| site.to_string(), |name| name.to_string());
+        let detail = format!("No node of site `{name}` answers, and only its nodes can do this");
+        let advice = "Ask again when the site is back: luc site list";
+        return Err(Box::new(Problem::new(Code::HostSilent, detail, advice)));
+    };
+    count(&node.counters.forwarded);
+    let target = asked.target_of(id);
+    let request = (asked.parts, target.as_str());
+    let body = asked.body.clone();
+    forward(node, asked.upgrades, someone, request, body, None).await
+}
+
+/// What another node hands to this one though the VM is not here: the host is away, and the word
+/// of its site is needed.
+pub(super) async fn for_absent_host(
+    node: &Rc<Node>,
+    asked: &Asked<'_>,
+) -> Result<Elsewhere, Box<Problem>> {
+    let operation = api::operation(&RequestHead::from(asked.parts))?;
+    if operation != Operation::DeleteVm {
+        return Ok(None);
+    }
+    let Call::Cloud(request) = call(asked)? else {
+        return Ok(None);
+    };
+    let Command::DeleteVm(vm) = request.command else {
+        return Ok(None);
+    };
+    let host = host_of(node, &node.atlas(), &vm);
+    match host {
+        Ok(Host::Away(known)) => tell_wish(node, *known).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -273,10 +344,10 @@ async fn to_host(
     let (host, vm, what) = match host {
         Host::Here => return Ok(None),
         Host::There(host, vm, what) => (host, vm, what),
-        Host::Away(known) => return without_host(node, operation, *known).map(Some),
+        Host::Away(known) => return without_host(node, asked, operation, *known).await.map(Some),
     };
     count(&node.counters.forwarded);
-    let target = asked.target_of(vm);
+    let target = asked.target_of(&vm.to_string());
     let request = (asked.parts, target.as_str());
     let answer = forward(
         node,
@@ -305,8 +376,9 @@ async fn to_host(
 }
 
 /// What can be done for a VM whose host is away or gone for good.
-fn without_host(
+async fn without_host(
     node: &Rc<Node>,
+    asked: &Asked<'_>,
     operation: Operation,
     known: KnownVm,
 ) -> Result<Response<Full<Bytes>>, Box<Problem>> {
@@ -317,19 +389,11 @@ fn without_host(
             Ok(respond(Reply::answer(&Answer::VmDeleted(known.vm))))
         }
         Operation::DeleteVm => {
-            let wish = Cloud::wish_to_delete(&known.vm, known.epoch, lost);
-            node.tell(known.realm, wish)?;
-            let mut vm = known.vm;
-            let host = vm
-                .place
-                .as_ref()
-                .map_or_else(String::new, |place| place.name.clone());
-            vm.state = VmState::Deleting;
-            vm.reason = (!lost).then(|| {
-                format!("its host {host} does not answer; it deletes the VM on its return")
-            });
-            node.saw("vm", Some(vm.node), vm.name.as_str(), "asked to be deleted");
-            Ok(respond(Reply::answer(&Answer::VmDeleted(vm))))
+            let own = node.atlas().own_site();
+            match known.realm.filter(|realm| Some(*realm) != own) {
+                Some(site) => by_site(node, asked, site, &known.vm.id.to_string(), None).await,
+                None => tell_wish(node, known),
+            }
         }
         _ if lost => Err(boxed(cloud::Refusal::WrongState {
             name: known.vm.name,
@@ -344,6 +408,24 @@ fn without_host(
             }))
         }
     }
+}
+
+/// Tells the VM's site that it shall be deleted: by its host on its return, at once if that is gone
+/// for good.
+fn tell_wish(node: &Rc<Node>, known: KnownVm) -> Result<Response<Full<Bytes>>, Box<Problem>> {
+    let lost = known.vm.state == VmState::Lost;
+    let wish = Cloud::wish_to_delete(&known.vm, known.epoch, lost);
+    node.tell(known.realm, wish)?;
+    let mut vm = known.vm;
+    let host = vm
+        .place
+        .as_ref()
+        .map_or_else(String::new, |place| place.name.clone());
+    vm.state = VmState::Deleting;
+    vm.reason = (!lost)
+        .then(|| format!("its host {host} does not answer; it deletes the VM on its return"));
+    node.saw("vm", Some(vm.node), vm.name.as_str(), "asked to be deleted");
+    Ok(respond(Reply::answer(&Answer::VmDeleted(vm))))
 }
 
 pub(super) fn respond(reply: Reply) -> Response<Full<Bytes>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod air;
 mod forwarding;
 
 use super::{Node, Parent, server};

@@ -29,8 +29,6 @@ pub enum AuthorRule {
     Owner,
     /// Anybody: the body proves itself.
     Proof,
-    /// Any member, once and for ever.
-    MemberGrows,
     /// Any member, of the site whose realm it is: kinds that a later version knows more about.
     Member,
 }
@@ -87,7 +85,7 @@ pub const AUTHORITY: &[Authority] = &[
     row(RecordKind::NODE_CARD,    "card",        RealmRule::Site,    AuthorRule::Subject,     Span::Fades, 2, 4 << 10),
     row(RecordKind::SITE_MEMBERS, "members",     RealmRule::Cluster, AuthorRule::Subject,     Span::Fades, 2, 48 << 10),
     row(RecordKind::SITE_LOAD,    "load",        RealmRule::Cluster, AuthorRule::Subject,     Span::Fades, 2, 4 << 10),
-    row(RecordKind::SITE_RETIRED, "retired",     RealmRule::Cluster, AuthorRule::MemberGrows, Span::Grows, 1, 256),
+    row(RecordKind::SITE_RETIRED, "retired",     RealmRule::Cluster, AuthorRule::Proof,       Span::Grows, 1, 4 << 10),
     row(RecordKind::CERTIFICATE,  "certificate", RealmRule::Cluster, AuthorRule::Proof,       Span::Stays, 1, 4 << 10),
     row(RecordKind::GRANT,        "grant",       RealmRule::Cluster, AuthorRule::Proof,       Span::Grows, 1, 16 << 10),
     row(RecordKind::REVOCATION,   "revocation",  RealmRule::Cluster, AuthorRule::Proof,       Span::Grows, 0, 16 << 10),
@@ -132,7 +130,7 @@ impl Authority {
         let author = match self.author {
             AuthorRule::Subject => record.author.bytes() == record.key.subject && in_site,
             AuthorRule::SiteGrows | AuthorRule::Owner | AuthorRule::Member => in_site,
-            AuthorRule::Proof | AuthorRule::MemberGrows => true,
+            AuthorRule::Proof => true,
         };
         let may_end = self.span != Span::Grows || !record.ended;
         realm && author && may_end && record.body.len() <= self.body_max

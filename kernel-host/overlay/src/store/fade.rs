@@ -160,14 +160,14 @@ impl Store {
         }
     }
 
-    /// Certificates of nodes whose machine has come back under a new key, and what they wrote.
+    /// Certificates of nodes whose machine has come back under new keys more than once.
     pub fn drop_replaced(&mut self, cx: &mut Context<'_>) {
         let places = self.of_kind(Realm::Cluster, RecordKind::CERTIFICATE);
         let replaced: Vec<RecordKey> = keys_of(
             Realm::Cluster,
             places
                 .map(|(place, _)| *place)
-                .filter(|(_, subject)| cx.keyring.is_replaced(NodeId::from_bytes(*subject))),
+                .filter(|(_, subject)| cx.keyring.is_long_replaced(NodeId::from_bytes(*subject))),
         )
         .collect();
         for key in replaced {

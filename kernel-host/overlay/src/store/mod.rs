@@ -239,7 +239,7 @@ impl Store {
         if is_certificate
             && cx
                 .keyring
-                .is_replaced(NodeId::from_bytes(record.key.subject))
+                .is_long_replaced(NodeId::from_bytes(record.key.subject))
         {
             return Outcome::Refused(Refusal::Revoked);
         }

@@ -105,7 +105,7 @@ impl RecordKind {
     pub const SITE_MEMBERS: Self = Self(2);
     /// What a site has and uses; cluster realm; subject: the speaker.
     pub const SITE_LOAD: Self = Self(3);
-    /// A site that is given up for good; cluster realm; grow-only; subject: the site.
+    /// A site that is given up; cluster realm; grow-only; subject: the site. Proves itself.
     pub const SITE_RETIRED: Self = Self(4);
     /// A node's certificate; cluster realm; subject: the node. Proves itself.
     pub const CERTIFICATE: Self = Self(16);

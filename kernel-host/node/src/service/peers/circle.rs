@@ -19,7 +19,7 @@ use identity::membership::Membership;
 use identity::publication::Word;
 use identity::ring::SharedKeys;
 use netio::executor::race;
-use overlay::{Draft, Event, Input, Keyring, NodeState, Refused};
+use overlay::{Draft, Event, Input, Keyring, NodeState, Refused, Verdict};
 use protocol::peer::admission::ApprovalCode;
 use protocol::peer::{Realm, Record, RecordKind};
 use protocol::{Code, Moment, Name, NodeId, PendingNode, Problem, SiteId, Standing, limits};
@@ -31,6 +31,8 @@ use std::rc::{Rc, Weak};
 const WAITING_MAX: usize = limits::VMS_MAX + 2;
 /// Between two looks at what no event tells, and two attempts to publish what waits.
 const LOOK_MS: u64 = 1_000;
+/// A node that was let in so lately may not be listed by its site yet.
+const NEW_S: u64 = 60;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub(crate) struct Circle {
 /// What a certificate tells of a node.
 #[derive(Debug)]
 struct Papers {
+    admitted_s: u64,
     name: String,
     replaces: Option<NodeId>,
     site: Option<SiteId>,
@@ -78,6 +81,7 @@ impl Circle {
                 let (node, fields) = (certificate.node(), certificate.fields());
                 let holds = |old: &NodeId| keys.borrow().successor(*old) == Some(node);
                 let papers = Papers {
+                    admitted_s: fields.admitted_s,
                     name: fields.name.to_string(),
                     replaces: fields.replaces.filter(holds),
                     site: keys.site_of(node),
@@ -160,23 +164,7 @@ impl Peers for Circle {
             overlay.nodes(now).into_iter().map(sight).collect()
         });
         let mut sights: Vec<NodeSight> = sights.unwrap_or_default();
-        // Identities of the past, by which records may still name their hosts.
-        let gone = papers.into_iter().filter_map(|(id, papers)| {
-            let replaced = keys.borrow().successor(id).is_some();
-            let removed = keys.is_revoked(id);
-            (replaced || removed).then_some(NodeSight {
-                id,
-                name: Some(papers.name),
-                site: papers.site?,
-                standing: Standing::Dead,
-                age_ms: None,
-                address: None,
-                boots: 0,
-                replaces: papers.replaces,
-                removed,
-            })
-        });
-        sights.extend(gone);
+        sights.extend(self.long_gone(papers, &keys));
         sights
     }
 
@@ -283,18 +271,41 @@ impl Peers for Circle {
         approved.ok_or_else(|| Box::new(no_cluster()))
     }
 
+    fn tell_word(&self, word: &str) -> Result<String, Box<Problem>> {
+        let bad =
+            |detail: String, advice: &str| Box::new(Problem::new(Code::BadValue, detail, advice));
+        let word: Word = word.parse().map_err(|error| {
+            let advice = "Copy it once more, whole, from where it was printed";
+            bad(
+                format!("This is no word of a cluster's owner: {error}"),
+                advice,
+            )
+        })?;
+        match self.ask(|membership, now, sight| membership.tell(now, sight, &word))? {
+            Verdict::Good => Ok(word.what()),
+            Verdict::UnknownAuthor => Err(bad(
+                "No root key that this cluster knows stands behind this word".to_owned(),
+                "Sign it with the cluster.key of this very cluster: luc cluster show cluster.key",
+            )),
+            Verdict::Bad | Verdict::Revoked => Err(bad(
+                "This word is not signed by who it says, or that one may not say it".to_owned(),
+                "Sign it with the cluster's own key, or with one whose right was not taken away",
+            )),
+        }
+    }
+
     fn remove(&self, node: NodeId) -> Result<(), Box<Problem>> {
         let verdict = self.ask(|membership, now, sight| {
             let revocation = membership.revocation_of(now, node, "removed by an operator");
             revocation.map(|one| membership.tell(now, sight, &Word::Revocation(one)))
         })?;
         match verdict {
-            Some(overlay::Verdict::Good) => Ok(()),
+            Some(Verdict::Good) => Ok(()),
             _ => {
                 let detail = "This node can't take that node's right: it is of another site, or \
                               this node holds no charter";
                 let advice =
-                    "Ask a node of its site, or sign it with the cluster's key: luc revoke";
+                    "Ask a node of its site, or sign it with the cluster's key: luc cluster revoke";
                 Err(Box::new(Problem::new(Code::WrongState, detail, advice)))
             }
         }
@@ -302,6 +313,38 @@ impl Peers for Circle {
 }
 
 impl Circle {
+    /// Nodes that the overlay does not list any more: they belong to the cluster, or did, and
+    /// records may name them as hosts.
+    fn long_gone(&self, papers: BTreeMap<NodeId, Papers>, keys: &SharedKeys) -> Vec<NodeSight> {
+        let reachable: BTreeMap<SiteId, bool> = self
+            .sites()
+            .into_iter()
+            .map(|site| (site.id, site.reachable))
+            .collect();
+        let now_s = super::moment().wall.unix_ms() / 1000;
+        let sight = |(id, papers): (NodeId, Papers)| {
+            let replaced = keys.borrow().successor(id).is_some();
+            let removed = keys.is_revoked(id);
+            let is_new = now_s < papers.admitted_s.saturating_add(NEW_S);
+            let site = papers.site?;
+            (replaced || removed || !is_new).then(|| NodeSight {
+                id,
+                name: Some(papers.name),
+                site,
+                standing: match reachable.get(&site) {
+                    Some(true) => Standing::Dead,
+                    _ => Standing::Unreachable,
+                },
+                age_ms: None,
+                address: None,
+                boots: 0,
+                replaces: papers.replaces,
+                removed,
+            })
+        };
+        papers.into_iter().filter_map(sight).collect()
+    }
+
     fn own_site_name(&self) -> Option<Name> {
         let node = self.node.upgrade()?;
         node.overlay(|overlay, now| overlay.site(now, overlay.me().site)?.name)?

@@ -1,236 +1,19 @@
-//! Two nodes and the pipes between them: requests asked at one for the other.
+//! Requests asked at one node for another.
 
 #![allow(clippy::unwrap_used)]
 
+use super::air::{Streams, World, id, with_three};
 use crate::console::pump;
-use crate::service::cluster::{Opening, Peers};
-use crate::service::facts::Facts;
+use crate::service::server;
 use crate::service::streams::pipe;
-use crate::service::{Node, Parent, server};
-use cloud::{NodeSight, Publication, SiteSight};
-use netio::executor::{Executor, Handle};
-use protocol::peer::{Realm, Record, RecordKey, RecordKind, Signature, Stamp, Version, site};
-use protocol::{
-    Digest, Name, NodeEntry, NodeId, Page, PendingNode, Problem, SiteId, Standing, Vm, VmState,
-};
-use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::io::{self, Read, Write};
+use protocol::peer::RecordKind;
+use protocol::{Digest, NodeEntry, Page, Vm, VmState, limits};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::rc::{Rc, Weak};
-use sys::seqpacket::pair;
-
-fn id(number: u8) -> NodeId {
-    NodeId::from_bytes([number; 16])
-}
-
-/// The records that both nodes have, and whether they reach each other.
-#[derive(Debug, Default)]
-struct Air {
-    records: RefCell<Vec<Record>>,
-    nodes: RefCell<Vec<Weak<Node>>>,
-    cut: Cell<bool>,
-    opened: Cell<u32>,
-}
-
-#[derive(Debug)]
-struct Link {
-    me: NodeId,
-    air: Rc<Air>,
-    executor: Handle,
-}
-
-fn site_of(node: NodeId) -> Name {
-    if node == id(1) { "ams" } else { "lon" }.parse().unwrap()
-}
-
-impl Peers for Link {
-    fn nodes(&self) -> Vec<NodeSight> {
-        let sight = |number: u8, name: &str| NodeSight {
-            site: site::id_of(&site_of(id(number))),
-            standing: match self.air.cut.get() && id(number) != self.me {
-                true => Standing::Unreachable,
-                false => Standing::Alive,
-            },
-            age_ms: (id(number) != self.me).then_some(500),
-            ..NodeSight::alone(id(number), name)
-        };
-        vec![sight(1, "a"), sight(2, "b")]
-    }
-
-    fn sites(&self) -> Vec<SiteSight> {
-        let sight = |number: u8| SiteSight {
-            id: site::id_of(&site_of(id(number))),
-            name: site_of(id(number)),
-            reachable: id(number) == self.me || !self.air.cut.get(),
-            age_ms: (id(number) != self.me).then_some(500),
-            kept: true,
-        };
-        vec![sight(1), sight(2)]
-    }
-
-    fn records(&self, kinds: &[RecordKind]) -> Vec<Record> {
-        let records = self.air.records.borrow();
-        let wanted = records
-            .iter()
-            .filter(|record| kinds.contains(&record.key.kind));
-        wanted.cloned().collect()
-    }
-
-    fn publish(&self, realm: Option<SiteId>, fact: Publication) -> Result<(), Box<Problem>> {
-        let realm = realm.unwrap_or_else(|| site::id_of(&site_of(self.me)));
-        let key = RecordKey {
-            realm: Realm::Site(realm),
-            kind: fact.kind,
-            subject: fact.subject,
-        };
-        let mut records = self.air.records.borrow_mut();
-        let seq = records.len() as u64;
-        records.retain(|record| record.key != key);
-        records.push(Record {
-            key,
-            author: self.me,
-            version: Version {
-                epoch: fact.epoch,
-                seq,
-            },
-            written: Stamp::default(),
-            ended: fact.ended,
-            body: fact.body,
-            signature: Signature([0; 64]),
-        });
-        Ok(())
-    }
-
-    fn open_http(&self, node: NodeId) -> Opening {
-        self.air.opened.set(self.air.opened.get() + 1);
-        if self.air.cut.get() {
-            return Box::pin(async { Err(io::ErrorKind::HostUnreachable.into()) });
-        }
-        let nodes = self.air.nodes.borrow();
-        let there = nodes
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|there| there.facts.id.get() == node);
-        let (near, far) = pipe::pair();
-        let served = server::serve_peer(there.unwrap(), far);
-        self.executor.spawn_detached(served).unwrap();
-        Box::pin(async { Ok(near) })
-    }
-
-    fn pending(&self) -> Vec<PendingNode> {
-        Vec::new()
-    }
-
-    fn approve(&self, _code: &str) -> Result<PendingNode, Box<Problem>> {
-        Err(Box::new(crate::service::cluster::no_cluster()))
-    }
-
-    fn remove(&self, _node: NodeId) -> Result<(), Box<Problem>> {
-        Ok(())
-    }
-}
-
-struct World {
-    a: Rc<Node>,
-    b: Rc<Node>,
-    air: Rc<Air>,
-    executor: Handle,
-}
-
-fn with_two<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let executor = Executor::new().unwrap();
-    let handle = executor.handle();
-    let air = Rc::<Air>::default();
-    let mut kept = Vec::new();
-    let made = [1, 2].map(|number| {
-        let (init, theirs) = pair().unwrap();
-        kept.push(init);
-        let facts = Facts {
-            id: id(number).into(),
-            ..Facts::read()
-        };
-        let node = Node::with_facts(handle.clone(), Parent::new(theirs), facts).unwrap();
-        let node = Rc::new(node);
-        node.kvm.decide_for_test(true);
-        air.nodes.borrow_mut().push(Rc::downgrade(&node));
-        node
-    });
-    for node in &made {
-        node.join(Rc::new(Link {
-            me: node.facts.id.get(),
-            air: air.clone(),
-            executor: handle.clone(),
-        }));
-        node.event(cloud::Event::Machine {
-            cpus: 2,
-            load_permille: 0,
-            kvm: true,
-        });
-    }
-    let [a, b] = made;
-    let world = World {
-        a,
-        b,
-        air,
-        executor: handle,
-    };
-    executor.block_on(test(world));
-    drop(kept);
-}
-
-impl World {
-    /// A client of a node: one request on a connection of its own.
-    async fn ask(&self, node: &Rc<Node>, method: &str, target: &str, body: &[u8]) -> (u16, String) {
-        let (mut near, far) = pipe::pair();
-        let served = server::serve_client_for_test(node.clone(), far);
-        self.executor.spawn_detached(served).unwrap();
-        let kind = if method == "PUT" {
-            "octet-stream"
-        } else {
-            "json"
-        };
-        let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\
-             Content-Type: application/{kind}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        pipe::write_all(&mut near, head.as_bytes()).await.unwrap();
-        pipe::write_all(&mut near, body).await.unwrap();
-        let text = String::from_utf8(pipe::read_to_end(&mut near).await).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
-        (status, body.to_owned())
-    }
-
-    /// Puts image `linux` on node b, asked at node a.
-    async fn add_image_to_b(&self) {
-        let kernel = vec![7; 1 << 20];
-        let digest = Digest::of(&kernel);
-        let put = format!("/v1/blobs/{digest}?offset=0&size={}&node=b", kernel.len());
-        let (status, body) = self.ask(&self.a, "PUT", &put, &kernel).await;
-        assert_eq!(status, 200, "{body}");
-        let new = format!("{{\"name\":\"linux\",\"kernel\":\"{digest}\"}}");
-        let (status, body) = self
-            .ask(&self.a, "POST", "/v1/images?node=b", new.as_bytes())
-            .await;
-        assert_eq!(status, 201, "{body}");
-        assert_eq!(self.a.cloud.borrow().image_count(), 0);
-        assert_eq!(self.b.cloud.borrow().image_count(), 1);
-    }
-
-    async fn create_on_b(&self) -> Vm {
-        self.add_image_to_b().await;
-        let new = b"{\"name\":\"web\",\"image\":\"linux\",\"memory\":\"64MiB\"}";
-        let (status, body) = self.ask(&self.a, "POST", "/v1/vms?site=lon", new).await;
-        assert_eq!(status, 202, "{body}");
-        serde_json::from_str(&body).unwrap()
-    }
-}
 
 #[test]
 fn every_call_for_a_vm_works_at_any_node() {
-    with_two(async |world: World| {
+    with_three(async |world: World| {
         let vm = world.create_on_b().await;
         assert_eq!(vm.node, id(2));
         let place = vm.place.unwrap();
@@ -239,7 +22,7 @@ fn every_call_for_a_vm_works_at_any_node() {
             ("b", None),
             "its host said so"
         );
-        for node in [&world.a, &world.b] {
+        for node in [&world.a, &world.b, &world.c] {
             let (_, body) = world.ask(node, "GET", "/v1/vms", b"").await;
             let page: Page<Vm> = serde_json::from_str(&body).unwrap();
             assert_eq!(page.items.len(), 1, "{body}");
@@ -272,7 +55,7 @@ fn every_call_for_a_vm_works_at_any_node() {
 
 #[test]
 fn nodes_and_images_are_reached_by_name() {
-    with_two(async |world: World| {
+    with_three(async |world: World| {
         world.add_image_to_b().await;
         let (_, body) = world.ask(&world.a, "GET", "/v1/node?node=b", b"").await;
         let node: protocol::Node = serde_json::from_str(&body).unwrap();
@@ -291,15 +74,18 @@ fn nodes_and_images_are_reached_by_name() {
 
 #[test]
 fn what_a_cut_leaves_is_shown_refused_or_kept_for_later() {
-    with_two(async |world: World| {
+    with_three(async |world: World| {
         world.create_on_b().await;
-        world.air.cut.set(true);
+        world.air.away.replace(vec![id(2)]);
         let (status, body) = world.ask(&world.a, "GET", "/v1/vms/web", b"").await;
         assert_eq!(status, 200, "{body}");
         let vm: Vm = serde_json::from_str(&body).unwrap();
         assert!(!vm.place.unwrap().reachable);
         let (_, body) = world.ask(&world.a, "GET", "/v1/vms", b"").await;
-        assert!(body.contains("site `lon` does not answer"), "{body}");
+        assert!(
+            body.contains("node `b` of site `lon` does not answer"),
+            "{body}"
+        );
         for (method, target) in [
             ("POST", "/v1/vms/web/start"),
             ("GET", "/v1/vms/web/console/log"),
@@ -312,12 +98,17 @@ fn what_a_cut_leaves_is_shown_refused_or_kept_for_later() {
                 "{body}"
             );
         }
+        // The word of its site is needed: another node of it takes the wish in.
         let before = world.air.opened.get();
         let (status, body) = world.ask(&world.a, "DELETE", "/v1/vms/web", b"").await;
-        assert_eq!((status, world.air.opened.get()), (202, before), "{body}");
+        assert_eq!(
+            (status, world.air.opened.get()),
+            (202, before + 1),
+            "{body}"
+        );
         assert!(body.contains("deletes the VM on its return"), "{body}");
         // The cut heals: the host hears of the wish.
-        world.air.cut.set(false);
+        world.air.away.replace(Vec::new());
         let wish = world
             .air
             .records
@@ -326,6 +117,7 @@ fn what_a_cut_leaves_is_shown_refused_or_kept_for_later() {
             .find(|record| record.key.kind == RecordKind::VM)
             .cloned()
             .unwrap();
+        assert_eq!(wish.author, id(3));
         world.b.heard(&wish);
         let (_, body) = world.ask(&world.b, "GET", "/v1/vms", b"").await;
         let page: Page<Vm> = serde_json::from_str(&body).unwrap();
@@ -337,8 +129,53 @@ fn what_a_cut_leaves_is_shown_refused_or_kept_for_later() {
 }
 
 #[test]
+fn a_site_that_does_not_answer_is_named_and_the_rest_goes_on() {
+    with_three(async |world: World| {
+        world.create_on_b().await;
+        world.air.away.replace(vec![id(2), id(3)]);
+        let (_, body) = world.ask(&world.a, "GET", "/v1/vms", b"").await;
+        assert!(body.contains("site `lon` does not answer"), "{body}");
+        let (_, body) = world.ask(&world.a, "GET", "/v1/sites", b"").await;
+        assert!(body.contains("\"reachable\": false"), "{body}");
+        for (method, target) in [("DELETE", "/v1/vms/web"), ("DELETE", "/v1/nodes/c")] {
+            let (status, body) = world.ask(&world.a, method, target, b"").await;
+            assert_eq!(status, 502, "{target}: {body}");
+            assert!(body.contains("No node of site `lon` answers"), "{body}");
+        }
+        let new = b"{\"name\":\"solo\",\"image\":\"linux\",\"memory\":\"64MiB\"}";
+        let (status, body) = world.ask(&world.a, "POST", "/v1/vms?site=lon", new).await;
+        assert_ne!(status, 202, "{body}");
+        assert!(world.air.removed.borrow().is_empty());
+        // An island of one still makes VMs of its own.
+        let kernel = vec![9; 4096];
+        let digest = Digest::of(&kernel);
+        let put = format!("/v1/blobs/{digest}?offset=0&size={}", kernel.len());
+        let (status, body) = world.ask(&world.a, "PUT", &put, &kernel).await;
+        assert_eq!(status, 200, "{body}");
+        let image = format!("{{\"name\":\"linux\",\"kernel\":\"{digest}\"}}");
+        let (status, body) = world
+            .ask(&world.a, "POST", "/v1/images", image.as_bytes())
+            .await;
+        assert_eq!(status, 201, "{body}");
+        let (status, body) = world.ask(&world.a, "POST", "/v1/vms", new).await;
+        assert_eq!(status, 202, "{body}");
+    });
+}
+
+#[test]
+fn a_node_is_removed_by_another_of_its_site() {
+    with_three(async |world: World| {
+        let (status, body) = world.ask(&world.a, "DELETE", "/v1/nodes/c", b"").await;
+        assert_eq!(status, 202, "{body}");
+        assert_eq!(*world.air.removed.borrow(), [(id(2), id(3))]);
+        let (status, body) = world.ask(&world.a, "DELETE", "/v1/nodes/nobody", b"").await;
+        assert_eq!(status, 404, "{body}");
+    });
+}
+
+#[test]
 fn a_forwarded_request_goes_no_further() {
-    with_two(async |world: World| {
+    with_three(async |world: World| {
         world.create_on_b().await;
         let before = world.air.opened.get();
         let (mut near, far) = pipe::pair();
@@ -355,7 +192,7 @@ fn a_forwarded_request_goes_no_further() {
 
 #[test]
 fn a_console_is_joined_through_the_node_that_was_asked() {
-    with_two(async |world: World| {
+    with_three(async |world: World| {
         let vm = world.create_on_b().await;
         let (guest, ours) = UnixStream::pair().unwrap();
         guest.set_nonblocking(true).unwrap();
@@ -388,74 +225,36 @@ fn a_console_is_joined_through_the_node_that_was_asked() {
     });
 }
 
+/// Waits for an answer of `b` that does not come, in the ways in which it may not come.
 #[test]
-fn a_node_that_accepts_and_says_nothing_is_told_by_name() {
-    with_two(async |world: World| {
-        world.create_on_b().await;
-        // It is thought alive, yet no stream comes about.
-        let standing = world.air.cut.replace(false);
-        world.air.nodes.borrow_mut().clear();
-        assert!(!standing);
-        let closed = Rc::new(Deaf(world.air.clone()));
-        world.a.peers.replace(Some(closed));
-        let (status, body) = world
-            .ask(&world.a, "GET", "/v1/vms/web/console/log", b"")
+fn a_node_that_closes_or_stays_silent_is_told_by_name() {
+    for streams in [Streams::Close, Streams::Silent] {
+        with_three(async |world: World| {
+            world.create_on_b().await;
+            // It is thought alive, yet no answer comes.
+            world.air.streams.set(streams);
+            let target = "/v1/vms/web/console/log";
+            let (status, body) = world.ask(&world.a, "GET", target, b"").await;
+            assert_eq!(status, 502, "{streams:?}: {body}");
+            assert!(
+                body.contains("Node `b`, which has VM `web`, does not answer"),
+                "{body}"
+            );
+            let (status, body) = world.ask(&world.a, "GET", "/v1/vms/web", b"").await;
+            assert_eq!(status, 200, "the record still tells what was true: {body}");
+        });
+    }
+}
+
+#[test]
+fn bodies_are_bounded_before_and_after_they_are_forwarded() {
+    with_three(async |world: World| {
+        let before = world.air.opened.get();
+        let body = vec![b' '; limits::BODY_BYTES_MAX + 1];
+        let (status, answer) = world
+            .ask(&world.a, "POST", "/v1/images?node=b", &body)
             .await;
-        assert_eq!(status, 502, "{body}");
-        assert!(
-            body.contains("Node `b`, which has VM `web`, does not answer"),
-            "{body}"
-        );
-        let (status, body) = world.ask(&world.a, "GET", "/v1/vms/web", b"").await;
-        assert_eq!(status, 200, "the record still tells what was true: {body}");
+        assert_eq!(status, 413, "{answer}");
+        assert_eq!(world.air.opened.get(), before, "refused where it was asked");
     });
-}
-
-/// Peers whose streams close at once.
-#[derive(Debug)]
-struct Deaf(Rc<Air>);
-
-impl Deaf {
-    fn link(&self) -> Link {
-        let executor = Executor::new().unwrap().handle();
-        Link {
-            me: id(1),
-            air: self.0.clone(),
-            executor,
-        }
-    }
-}
-
-impl Peers for Deaf {
-    fn nodes(&self) -> Vec<NodeSight> {
-        self.link().nodes()
-    }
-
-    fn sites(&self) -> Vec<SiteSight> {
-        self.link().sites()
-    }
-
-    fn records(&self, kinds: &[RecordKind]) -> Vec<Record> {
-        self.link().records(kinds)
-    }
-
-    fn publish(&self, _: Option<SiteId>, _: Publication) -> Result<(), Box<Problem>> {
-        Ok(())
-    }
-
-    fn open_http(&self, _: NodeId) -> Opening {
-        Box::pin(async { Ok(pipe::pair().0) })
-    }
-
-    fn pending(&self) -> Vec<PendingNode> {
-        Vec::new()
-    }
-
-    fn approve(&self, _: &str) -> Result<PendingNode, Box<Problem>> {
-        Err(Box::new(crate::service::cluster::no_cluster()))
-    }
-
-    fn remove(&self, _: NodeId) -> Result<(), Box<Problem>> {
-        Ok(())
-    }
 }

@@ -121,6 +121,7 @@ impl Hub {
         let secret = SecretKey::from_seed(&config.seed);
         let session_secret = Secret::new(*secret.session().reveal());
         let site_name = config.applicant.site.clone();
+        let machine = config.applicant.machine;
         let mut saved = config.saved;
         let identity = saved.iter().position(|(key, _)| key == IDENTITY_KEY);
         let identity = identity.map(|at| saved.swap_remove(at).1);
@@ -164,8 +165,13 @@ impl Hub {
             wishes: VecDeque::new(),
             counters: Counters::default(),
         };
-        if hub.membership.is_member() {
-            hub.become_member(now);
+        match hub.membership.is_member() {
+            true => hub.become_member(now),
+            // What a list of machines needs: luc cluster admit.
+            false => hub.wishes.push_back(Wish::Say {
+                stage: "join",
+                text: format!("this machine is {machine}"),
+            }),
         }
         hub.settle(now);
         hub
