@@ -29,6 +29,45 @@ fn sleepers_wake_in_the_order_of_their_deadlines() {
     assert_eq!(*order.borrow(), [20, 40, 60]);
 }
 
+/// Goal: a day of sleep takes no time; descriptors are answered before time passes; the same tasks
+/// see the same times.
+#[test]
+fn virtual_time_passes_when_all_wait() {
+    let tell = || {
+        let executor = Executor::in_virtual_time(1_000).unwrap();
+        let handle = executor.handle();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (late, clock) = (Rc::clone(&seen), handle.clone());
+        let writer = async move {
+            clock.sleep(86_400_000).await;
+            late.borrow_mut().push(("wrote", clock.now_ms()));
+            far.write_all(b"x").unwrap();
+            clock.sleep(5).await;
+            late.borrow_mut().push(("woke", clock.now_ms()));
+        };
+        let writer = handle.spawn(writer).unwrap();
+        executor.block_on(async {
+            assert!(handle.timeout(1_000, handle.readable(&near)).await.is_err());
+            seen.borrow_mut().push(("gave up", handle.now_ms()));
+            handle.readable(&near).await.unwrap();
+            seen.borrow_mut().push(("read", handle.now_ms()));
+            writer.await.unwrap();
+        });
+        seen.take()
+    };
+    let seen = tell();
+    let expected = [
+        ("gave up", 2_000),
+        ("wrote", 86_401_000),
+        ("read", 86_401_000),
+        ("woke", 86_401_005),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(seen, tell());
+}
+
 #[test]
 fn a_descriptor_wakes_its_reader_and_its_writer() {
     let executor = Executor::new().unwrap();

@@ -15,12 +15,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::clock::monotonic_ms;
 use super::readiness::Direction;
 use super::timers::TimerKey;
 use super::wake::TaskKey;
-use super::{CURRENT, Core, Handle, monotonic_ms};
+use super::{CURRENT, Core, Handle};
 
-/// Ends at a point of the monotonic clock.
+/// Ends at a point of the executor's clock.
 #[must_use = "a sleep does nothing until it is awaited"]
 pub struct Sleep {
     core: Rc<Core>,
@@ -49,7 +50,7 @@ impl std::fmt::Debug for Sleep {
 /// One step of any sleep; `timer` is the sleep's own memory.
 fn poll_sleep(core: &Core, at_ms: u64, timer: &mut Option<TimerKey>, waker: &Waker) -> Poll<()> {
     let mut timers = core.timers.borrow_mut();
-    if monotonic_ms() >= at_ms {
+    if core.clock.now_ms() >= at_ms {
         if let Some(key) = timer.take() {
             timers.cancel(key);
         }
@@ -295,8 +296,13 @@ pub struct HyperTimer;
 impl hyper::rt::Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = CURRENT.with(|current| {
+            let current = current.borrow();
+            let core = current.as_ref();
+            core.map_or_else(monotonic_ms, |core| core.clock.now_ms())
+        });
         Box::pin(HyperSleep {
-            at_ms: monotonic_ms().saturating_add(ms),
+            at_ms: now_ms.saturating_add(ms),
             timer: None,
         })
     }
