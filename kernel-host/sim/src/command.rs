@@ -10,7 +10,6 @@
 use crate::Ours;
 use crate::alone::Alone;
 use crate::checks::{Limits, Outcome, judge_and_tell};
-use crate::fat::Fat;
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
 use crate::measure::{Figures, Programme, measure};
@@ -18,6 +17,7 @@ use crate::ordeal;
 use crate::progress::Progress;
 use crate::report::{FLAT_NODES_MAX, Report, SIZES, programme};
 use crate::scenarios::{SCENARIOS, Scenario, named};
+use crate::sealed::Sealed;
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::ops::Range;
@@ -46,7 +46,7 @@ enum Kind {
     /// Our own
     Overlay,
     /// Our own behind real sessions
-    Fat,
+    Sealed,
     /// Our failure detector alone: give it one site
     Swim,
     /// Flat SWIM from the `foca` crate, the yardstick
@@ -57,7 +57,7 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Overlay => "overlay",
-            Self::Fat => "fat",
+            Self::Sealed => "sealed",
             Self::Swim => "swim",
             Self::Foca => "foca",
         }
@@ -70,7 +70,7 @@ impl Kind {
         let tick = &mut |now: u64, end: u64| progress.show_part(&text, now / 1000, end / 1000);
         match self {
             Self::Overlay => measure::<Ours>(name, programme, tick),
-            Self::Fat => measure::<Fat<Ours>>(name, programme, tick),
+            Self::Sealed => measure::<Sealed<Ours>>(name, programme, tick),
             Self::Swim => measure::<Alone>(name, programme, tick),
             Self::Foca => measure::<Flat>(name, programme, tick),
         }
@@ -87,7 +87,7 @@ impl Kind {
         };
         match self {
             Self::Overlay => judge_and_tell::<Ours>(history, limits, tell),
-            Self::Fat => judge_and_tell::<Fat<Ours>>(history, limits, tell),
+            Self::Sealed => judge_and_tell::<Sealed<Ours>>(history, limits, tell),
             Self::Swim => judge_and_tell::<Alone>(history, flat, tell),
             Self::Foca => judge_and_tell::<Flat>(history, flat, tell),
         }
@@ -120,6 +120,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Kind::Overlay)]
         machine: Kind,
     },
+    /// Run random histories over whole nodes: host stack, sessions, overlay, disk
+    Fat(crate::fat::command::Fat),
     /// Print the history of a seed, for `replay`
     Draw { seed: u64 },
     /// Measure clusters of many sizes, ours beside flat SWIM; write tables and pictures
@@ -178,7 +180,7 @@ struct Measure {
     out: Option<PathBuf>,
 }
 
-fn seeds(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
     let parse = |number: &str| number.parse::<u64>().map_err(|error| error.to_string());
     match text.split_once("..") {
         Some((first, last)) => Ok(parse(first)?..parse(last)?),
@@ -201,6 +203,7 @@ pub fn main() -> ExitCode {
             chosen.and_then(|chosen| scenarios(&chosen, seed, json, machine))
         }
         Command::Replay { file, log, machine } => replay(&file, log, machine),
+        Command::Fat(asked) => crate::fat::command::fat(&asked),
         Command::Draw { seed } => {
             print(&draw::history(seed).to_toml().unwrap_or_default());
             Ok(true)
@@ -217,7 +220,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 

@@ -23,6 +23,7 @@ pub mod ordeal;
 pub mod progress;
 pub mod report;
 pub mod scenarios;
+pub mod sealed;
 pub mod whole;
 pub mod world;
 

@@ -59,23 +59,46 @@ const HEADERS_BACK: [&str; 7] = [
 
 type Answer = Response<Full<Bytes>>;
 
-/// The answer of node `to`. `target`: path and query as that node should see them. `what`: what
-/// it has that is asked for, for the case that it does not answer.
-pub(super) async fn forward(
+/// A stream to node `to`. An error means that it was asked nothing. `what`: what it has that is
+/// asked for, for the case that it does not answer.
+pub(super) async fn open(
     node: &Node,
-    upgrades: &Upgrades,
     to: NodeId,
-    (parts, target): (&Parts, &str),
-    body: Bytes,
     what: Option<String>,
-) -> Result<Answer, Box<Problem>> {
+) -> Result<Stream, Box<Problem>> {
     let silent = |error: &dyn std::fmt::Display| silent(node, to, what.clone(), error);
     let peers = node.peers.borrow().clone();
     let peers = peers.ok_or_else(|| Box::new(super::cluster::no_cluster()))?;
     let opening = node.executor.timeout(OPEN_MS, peers.open_http(to)).await;
-    let stream = opening
+    opening
         .map_err(|_| silent(&"no stream came about in time"))?
-        .map_err(|error| silent(&error))?;
+        .map_err(|error| silent(&error))
+}
+
+/// The answer of node `to`. `target`: path and query as that node should see them. `what`: as in
+/// `open`. An error leaves open whether it did what was asked.
+pub(super) async fn forward(
+    node: &Node,
+    upgrades: &Upgrades,
+    to: NodeId,
+    request: (&Parts, &str),
+    body: Bytes,
+    what: Option<String>,
+) -> Result<Answer, Box<Problem>> {
+    let stream = open(node, to, what.clone()).await?;
+    forward_over(stream, node, upgrades, (to, what), request, body).await
+}
+
+/// The same over a stream that is open.
+pub(super) async fn forward_over(
+    stream: Stream,
+    node: &Node,
+    upgrades: &Upgrades,
+    (to, what): (NodeId, Option<String>),
+    (parts, target): (&Parts, &str),
+    body: Bytes,
+) -> Result<Answer, Box<Problem>> {
+    let silent = |error: &dyn std::fmt::Display| silent(node, to, what.clone(), error);
     let request = request(parts, target, body)?;
     let asked = node.executor.timeout(ANSWER_MS, ask(stream, request)).await;
     let (answer, left) = asked

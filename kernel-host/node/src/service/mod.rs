@@ -6,6 +6,7 @@
 //! Trusts:    PID 1 at the other end of stdin; nobody else.
 //! Start at:  `run`, then `Node`.
 
+mod clock;
 mod cluster;
 mod facts;
 mod forward;
@@ -21,6 +22,8 @@ mod server;
 mod standing;
 mod storage;
 pub(crate) mod streams;
+#[cfg(any(test, feature = "town"))]
+pub mod town;
 mod watched;
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ use crate::arguments::Arguments;
 use crate::bell::Bell;
 use crate::console::Console;
 use crate::init::last_words;
+use clock::Clock;
 use cloud::{Cloud, Config, Events};
 use cluster::Peers;
 use facts::Facts;
@@ -39,7 +43,7 @@ use netio::executor::{Executor, Handle};
 use parent::Parent;
 pub use peers::PeersConfig;
 pub use peers::seeds::fuzz_seeds;
-use protocol::{ByteCount, Moment, NodeId, Timestamp, VmId};
+use protocol::{ByteCount, Moment, NodeId, VmId};
 use standing::Standing;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,6 +77,7 @@ pub(crate) struct Counters {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub executor: Handle,
+    pub clock: Clock,
     pub arguments: Arguments,
     pub facts: Facts,
     pub cloud: RefCell<Cloud>,
@@ -137,8 +142,8 @@ fn start() -> io::Result<()> {
 }
 
 impl Node {
-    #[cfg(test)]
-    fn new(executor: Handle, parent: Parent) -> io::Result<Node> {
+    #[cfg(any(test, feature = "town"))]
+    pub fn new(executor: Handle, parent: Parent) -> io::Result<Node> {
         Self::with_facts(executor, parent, Facts::read())
     }
 
@@ -151,6 +156,7 @@ impl Node {
             memory: memory_for_guests(),
         };
         Ok(Node {
+            clock: Clock::of_machine(&executor),
             executor,
             arguments: Arguments::read(),
             facts,
@@ -174,10 +180,7 @@ impl Node {
 
     /// Both clocks.
     pub fn now(&self) -> Moment {
-        Moment {
-            uptime_ms: sys::clock::uptime_ms(),
-            wall: Timestamp::from_unix_ms(sys::clock::wall_ms()),
-        }
+        self.clock.now()
     }
 
     /// Whether there are other nodes to ask.

@@ -8,7 +8,7 @@
 //! Start at:  `elsewhere`.
 
 use super::cluster::boxed;
-use super::forward::forward;
+use super::forward::{forward, forward_over, open};
 use super::server::Upgrades;
 use super::{Node, count};
 use api::{Call, Operation, Reply, RequestHead};
@@ -244,19 +244,31 @@ async fn create(node: &Rc<Node>, asked: &Asked<'_>) -> Result<Elsewhere, Box<Pro
             }
             continue;
         }
-        match to(node, asked, host, None).await {
-            Ok(Some(answer)) => {
-                let answer = remember(node, answer).await;
-                if !is_full(answer.status()) {
-                    return Ok(Some(answer));
-                }
-                last = Some(Ok(Some(answer)));
+        let stream = match open(node, host, None).await {
+            Ok(stream) => stream,
+            Err(problem) => {
+                last = Some(Err(problem));
+                continue;
             }
-            Ok(None) => return Ok(None),
-            Err(problem) => last = Some(Err(problem)),
+        };
+        count(&node.counters.forwarded);
+        let (upgrades, request) = (asked.upgrades, (asked.parts, asked.target()));
+        let body = asked.body.clone();
+        let answer = forward_over(stream, node, upgrades, (host, None), request, body).await;
+        // It may have made the VM: to ask the next one could make a second.
+        let answer = remember(node, answer.map_err(perhaps_made)?).await;
+        if !is_full(answer.status()) {
+            return Ok(Some(answer));
         }
+        last = Some(Ok(Some(answer)));
     }
     last.unwrap_or(Ok(None))
+}
+
+fn perhaps_made(mut problem: Box<Problem>) -> Box<Problem> {
+    problem.advice =
+        "It may have made the VM all the same. Look before you ask again: luc vm list".to_owned();
+    problem
 }
 
 fn candidates(node: &Node, new: &NewVm, wish: &Wish) -> Result<Vec<NodeId>, Box<Problem>> {

@@ -212,6 +212,10 @@ impl Network {
         if queued_us > LINE_QUEUE_US || self.is_blocked(from, to, Channel::Datagram) {
             return Fate::Lost;
         }
+        self.travel(from, to, bytes, queued_us)
+    }
+
+    fn travel(&mut self, from: Place, to: Place, bytes: u64, queued_us: u64) -> Fate {
         let (loss_ppm, delay_us) = self.disturbance(from, to, bytes);
         if self.happens(loss_ppm) {
             return Fate::Lost;
@@ -225,6 +229,23 @@ impl Network {
             return Fate::Comes(travel + self.dice.below(DISORDER_US_MAX));
         }
         Fate::Comes(travel)
+    }
+
+    /// What becomes of one frame of a whole host stack: of a stream, of a datagram, or of neither,
+    /// such as ARP. TCP itself sends again what is lost.
+    pub fn frame(&mut self, from: Place, to: Place, bytes: u64, channel: Option<Channel>) -> Fate {
+        let is_blocked = match channel {
+            Some(channel) => self.is_blocked(from, to, channel),
+            // Only what stops everything stops it.
+            None => {
+                self.is_blocked(from, to, Channel::Datagram)
+                    && self.is_blocked(from, to, Channel::Stream)
+            }
+        };
+        if is_blocked {
+            return Fate::Lost;
+        }
+        self.travel(from, to, bytes, 0)
     }
 
     /// How long a message on a stream takes; `fresh`: the stream has to be made first.

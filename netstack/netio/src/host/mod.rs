@@ -64,6 +64,9 @@ pub struct StackSettings {
     pub tcp_buffer_len: usize,
     /// A peer that is silent for so long is gone. A third of it brings the first probe.
     pub tcp_silence_ms_max: u64,
+    /// Where ports, sequence numbers and retries come from. `None`: the kernel's randomness, as
+    /// everywhere but in tests.
+    pub seed: Option<u64>,
 }
 
 impl StackSettings {
@@ -73,6 +76,7 @@ impl StackSettings {
             mtu,
             tcp_buffer_len: TCP_BUFFER_LEN,
             tcp_silence_ms_max: TCP_SILENCE_MS_MAX,
+            seed: None,
         }
     }
 }
@@ -136,7 +140,8 @@ impl HostStack {
         // The task waits on its own copy, so that the port can go while it waits.
         let readiness = port.readiness().try_clone_to_owned()?;
         let nic = Nic::new(Box::new(port), settings.mtu);
-        let inner = Inner::new(nic, settings, random_seed()?, executor.now_ms());
+        let seed = settings.seed.map_or_else(random_seed, Ok)?;
+        let inner = Inner::new(nic, settings, seed, executor.now_ms());
         let shared = Rc::new(Shared {
             inner: RefCell::new(inner),
             executor: executor.clone(),

@@ -321,7 +321,8 @@ impl Circle {
             .into_iter()
             .map(|site| (site.id, site.reachable))
             .collect();
-        let now_s = super::moment().wall.unix_ms() / 1000;
+        let node = self.node.upgrade();
+        let now_s = node.map_or(0, |node| node.now().wall.unix_ms() / 1000);
         let sight = |(id, papers): (NodeId, Papers)| {
             let replaced = keys.borrow().successor(id).is_some();
             let removed = keys.is_revoked(id);

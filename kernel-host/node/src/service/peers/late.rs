@@ -123,7 +123,7 @@ async fn make(node: &Rc<Node>) -> Result<(Transport, Option<String>), String> {
         .map(Keeper::start)
         .transpose()
         .map_err(|error| format!("no thread for the state disk: {error}"))?;
-    Ok((Transport::new(config, keeper), own))
+    Ok((Transport::new(node.clock.clone(), config, keeper), own))
 }
 
 /// From now on the node is known by its key. What it ran before under another name goes with it.

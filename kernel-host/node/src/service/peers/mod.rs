@@ -10,9 +10,9 @@
 
 mod circle;
 mod config;
-mod disk;
+pub(super) mod disk;
 mod hub;
-mod late;
+pub(super) mod late;
 mod pipe;
 pub mod seeds;
 mod sight;
@@ -25,14 +25,14 @@ mod tests;
 pub use config::PeersConfig;
 pub(crate) use late::{Late, begin};
 
-use super::Node;
+use super::{Clock, Node};
 use crate::bell::Bell;
 use disk::Keeper;
 use hub::{DISK_STAGE, Hub, Wish};
 use netio::executor::{Either, race};
 use netio::host::{DirectUdp, HostStack};
 use overlay::{Input, Overlay, Refused};
-use protocol::{Moment, NodeId, SiteId, Timestamp};
+use protocol::{Moment, NodeId, SiteId};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -44,6 +44,7 @@ use streams::Lanes;
 #[derive(Debug)]
 pub(crate) struct Transport {
     hub: RefCell<Hub>,
+    clock: Clock,
     lanes: Lanes,
     keeper: Option<Keeper>,
     wires: RefCell<BTreeMap<String, Wire>>,
@@ -80,9 +81,10 @@ struct Wire {
 
 impl Transport {
     /// `keeper`: of the disk that the configuration names.
-    pub fn new(config: PeersConfig, keeper: Option<Keeper>) -> Self {
+    pub fn new(clock: Clock, config: PeersConfig, keeper: Option<Keeper>) -> Self {
         Self {
-            hub: RefCell::new(Hub::new(moment(), config)),
+            hub: RefCell::new(Hub::new(clock.now(), config)),
+            clock,
             lanes: Lanes::default(),
             keeper,
             wires: RefCell::default(),
@@ -154,7 +156,7 @@ impl Transport {
             ("peer_messages_held_dropped", hub.held_dropped()),
             ("state_disk_commits", commits),
             ("state_disk_waiting_bytes", waiting as u64),
-            ("state_disk_stalled_ms", hub.disk_age_ms(moment())),
+            ("state_disk_stalled_ms", hub.disk_age_ms(self.clock.now())),
         ]
     }
 
@@ -200,7 +202,7 @@ impl Node {
     /// Looks into the overlay. `None`: this node is no member of a cluster.
     pub fn overlay<R>(&self, look: impl FnOnce(&Overlay, Moment) -> R) -> Option<R> {
         let hub = self.transport.as_ref()?.hub.borrow();
-        hub.overlay().map(|overlay| look(overlay, moment()))
+        hub.overlay().map(|overlay| look(overlay, self.now()))
     }
 
     /// Gives the overlay something to publish or to ask.
@@ -239,18 +241,10 @@ impl Node {
     }
 }
 
-/// Both clocks.
-pub(crate) fn moment() -> Moment {
-    Moment {
-        uptime_ms: sys::clock::uptime_ms(),
-        wall: Timestamp::from_unix_ms(sys::clock::wall_ms()),
-    }
-}
-
 /// Does something with the hub, then what it wants.
 fn act<R>(node: &Rc<Node>, f: impl FnOnce(&mut Hub, Moment) -> R) -> Option<R> {
     let peers = node.transport.as_ref()?;
-    let result = f(&mut peers.hub.borrow_mut(), moment());
+    let result = f(&mut peers.hub.borrow_mut(), node.now());
     perform(node, peers);
     peers.bell.ring();
     Some(result)
@@ -314,7 +308,7 @@ pub(crate) async fn deadlines(node: Rc<Node>) {
     loop {
         let seen = peers.bell.rings();
         let at_ms = peers.hub.borrow().next_timeout();
-        if at_ms <= moment().uptime_ms {
+        if at_ms <= node.executor.now_ms() {
             act(&node, Hub::handle_timeout);
             continue;
         }

@@ -6,7 +6,7 @@
 //! Trusts:    the gate for who is there.
 //! Start at:  `PeerStream::connect`, `PeerStream::accept`.
 
-use super::moment;
+use crate::service::Clock;
 use crate::service::streams::ByteStream;
 use hyper::rt::ReadBufCursor;
 use identity::ring::SharedKeys;
@@ -28,6 +28,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 pub(crate) struct PeerStream {
     tcp: TcpStream,
     gate: SharedKeys,
+    clock: Clock,
     session: RefCell<Stream>,
     /// Bytes from TCP for which the session had no room.
     ahead: RefCell<Vec<u8>>,
@@ -42,26 +43,34 @@ pub(crate) struct Door {
     pub secret: Secret,
     pub rng: Rng,
     pub gate: SharedKeys,
+    pub clock: Clock,
 }
 
 impl PeerStream {
     /// The handshake of the side that connected.
     pub async fn connect(tcp: TcpStream, mut door: Door, purpose: Purpose) -> io::Result<Self> {
         let session = Stream::connect(&door.secret, &mut door.rng, purpose);
-        Self::shake(tcp, door.gate, session.map_err(io::Error::other)?).await
+        let manners = (door.gate, door.clock);
+        Self::shake(tcp, manners, session.map_err(io::Error::other)?).await
     }
 
     /// The handshake of the side that was connected to.
     pub async fn accept(tcp: TcpStream, mut door: Door) -> io::Result<Self> {
         let session = Stream::accept(&door.secret, &mut door.rng);
-        Self::shake(tcp, door.gate, session.map_err(io::Error::other)?).await
+        let manners = (door.gate, door.clock);
+        Self::shake(tcp, manners, session.map_err(io::Error::other)?).await
     }
 
-    async fn shake(tcp: TcpStream, gate: SharedKeys, session: Stream) -> io::Result<Self> {
+    async fn shake(
+        tcp: TcpStream,
+        (gate, clock): (SharedKeys, Clock),
+        session: Stream,
+    ) -> io::Result<Self> {
         let address = tcp.peer().ok_or(io::ErrorKind::NotConnected)?;
         let mut stream = Self {
             tcp,
             gate,
+            clock,
             session: RefCell::new(session),
             ahead: RefCell::default(),
             ended: Cell::new(false),
@@ -146,7 +155,7 @@ impl PeerStream {
             }
         }
         let mut session = self.session.borrow_mut();
-        let taken = session.handle_bytes(moment(), &self.gate, &ahead);
+        let taken = session.handle_bytes(self.clock.now(), &self.gate, &ahead);
         let taken = taken.map_err(broken)?;
         ahead.drain(..taken);
         Ok(taken > 0)

@@ -9,7 +9,7 @@
 //! Start at:  `send`, `accept`.
 
 use super::pipe::{Door, PeerStream};
-use super::{act, moment, wire_to};
+use super::{act, wire_to};
 use crate::bell::Bell;
 use crate::service::{Node, server};
 use netio::executor::{Either, race};
@@ -194,6 +194,7 @@ fn door(node: &Node) -> Option<Door> {
         secret: hub.secret(),
         rng: hub.fork_rng(),
         gate: hub.gate(),
+        clock: node.clock.clone(),
     })
 }
 
@@ -204,7 +205,7 @@ fn door(node: &Node) -> Option<Door> {
 /// The node is not known, or can't be reached.
 pub(crate) async fn open_http(node: &Rc<Node>, to: NodeId) -> io::Result<PeerStream> {
     let peers = node.transport.as_ref();
-    let address = peers.and_then(|peers| peers.hub.borrow().address_of(moment(), to));
+    let address = peers.and_then(|peers| peers.hub.borrow().address_of(node.now(), to));
     let address = address.ok_or_else(|| {
         let text = format!("no address of {} is known", to.short());
         io::Error::new(io::ErrorKind::NotFound, text)

@@ -7,7 +7,7 @@
 //!            Above, the disk counts as failed: it is far behind. `FULL_MS` between attempts on a
 //!            full disk.
 //! Trusts:    `state::Store` to keep whole batches, or nothing.
-//! Start at:  `Keeper::put`, then `work`.
+//! Start at:  `Keeper::put`, then `Writer::write`.
 
 use state::{SaveError, Store};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Twice what an overlay may hold.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// After a full disk refused a batch: perhaps something was removed by then.
-const FULL_MS: u64 = 5_000;
+pub(crate) const FULL_MS: u64 = 5_000;
 
 /// How the disk is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ struct Inside {
     /// The loop has not seen the last two yet.
     is_news: bool,
     waker: Option<Waker>,
+    /// Of a writer without a thread.
+    writer: Option<Waker>,
     commits: u64,
     has_ended: bool,
 }
@@ -90,19 +92,37 @@ impl Shared {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for work. `None`: there will be no more.
-    fn next_batch(&self) -> Option<(Vec<state::Change>, u64)> {
+    /// Waits for work. `false`: there will be no more.
+    fn wait(&self) -> bool {
         let idle = |inside: &mut Inside| inside.waiting.is_empty() && !inside.has_ended;
         let inside = self.more.wait_while(self.inside(), idle);
-        let mut inside = inside.unwrap_or_else(PoisonError::into_inner);
-        let failed = matches!(inside.state, DiskState::Failed(_));
-        if inside.waiting.is_empty() || failed {
-            return None;
-        }
-        let batch = std::mem::take(&mut inside.waiting).into_iter().collect();
-        inside.waiting_bytes = 0;
-        Some((batch, inside.asked))
+        let inside = inside.unwrap_or_else(PoisonError::into_inner);
+        !inside.waiting.is_empty()
     }
+
+    fn call_writer(&self, inside: &mut Inside) {
+        self.more.notify_one();
+        if let Some(waker) = inside.writer.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The disk's end of a keeper.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    store: Store,
+}
+
+/// How an attempt to write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Kept,
+    /// To be tried again after `FULL_MS`.
+    Full,
+    /// There will be no more.
+    Ended,
 }
 
 impl Keeper {
@@ -112,12 +132,20 @@ impl Keeper {
     ///
     /// The kernel gives no thread.
     pub fn start(store: Store) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let (keeper, writer) = Self::with_writer(store);
         std::thread::Builder::new()
             .name("state-disk".to_owned())
-            .spawn(move || work(&theirs, store))?;
-        Ok(Self { shared })
+            .spawn(move || writer.work())?;
+        Ok(keeper)
+    }
+
+    /// A keeper whose writer runs where the caller wants it.
+    pub fn with_writer(store: Store) -> (Self, Writer) {
+        let shared = Arc::new(Shared::default());
+        let keeper = Self {
+            shared: Arc::clone(&shared),
+        };
+        (keeper, Writer { shared, store })
     }
 
     /// Has something kept; `number` grows. Returns at once.
@@ -134,7 +162,7 @@ impl Keeper {
                 WAITING_BYTES_MAX >> 20
             ));
         }
-        self.shared.more.notify_one();
+        self.shared.call_writer(&mut inside);
     }
 
     /// How far the disk is, whenever that changes.
@@ -161,18 +189,64 @@ impl Keeper {
 impl Drop for Keeper {
     /// The thread writes what waits, and ends; nobody waits for it.
     fn drop(&mut self) {
-        self.shared.inside().has_ended = true;
-        self.shared.more.notify_one();
+        let mut inside = self.shared.inside();
+        inside.has_ended = true;
+        self.shared.call_writer(&mut inside);
     }
 }
 
-/// The thread's whole life.
-fn work(shared: &Shared, mut store: Store) {
-    while let Some((batch, upto)) = shared.next_batch() {
-        let result = store.save(&batch);
-        let mut inside = shared.inside();
+impl Writer {
+    /// The thread's whole life.
+    fn work(mut self) {
+        while self.shared.wait() {
+            match self.write() {
+                Written::Kept => {}
+                Written::Full => {
+                    let pause = Duration::from_millis(FULL_MS);
+                    let stays = |inside: &mut Inside| !inside.has_ended;
+                    let inside = self.shared.inside();
+                    let waited = self.shared.more.wait_timeout_while(inside, pause, stays);
+                    if waited.unwrap_or_else(PoisonError::into_inner).0.has_ended {
+                        return;
+                    }
+                }
+                Written::Ended => return,
+            }
+        }
+    }
+
+    /// Until something waits, or nothing will any more.
+    #[cfg(any(test, feature = "town"))]
+    pub async fn due(&self) {
+        poll_fn(|cx| {
+            let mut inside = self.shared.inside();
+            if inside.waiting.is_empty() && !inside.has_ended {
+                inside.writer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await
+    }
+
+    /// Writes all that waits, in one transaction.
+    pub fn write(&mut self) -> Written {
+        let (batch, upto) = {
+            let mut inside = self.shared.inside();
+            if inside.waiting.is_empty() {
+                return match inside.has_ended {
+                    true => Written::Ended,
+                    false => Written::Kept,
+                };
+            }
+            inside.waiting_bytes = 0;
+            let batch: Vec<_> = std::mem::take(&mut inside.waiting).into_iter().collect();
+            (batch, inside.asked)
+        };
+        let result = self.store.save(&batch);
+        let mut inside = self.shared.inside();
         if matches!(inside.state, DiskState::Failed(_)) {
-            return; // too much waited meanwhile
+            return Written::Ended; // too much waited meanwhile
         }
         match result {
             Ok(()) => {
@@ -180,6 +254,7 @@ fn work(shared: &Shared, mut store: Store) {
                 inside.kept = upto;
                 inside.state = DiskState::Works;
                 inside.tell();
+                Written::Kept
             }
             Err(SaveError::Full) => {
                 for (key, value) in batch {
@@ -192,15 +267,12 @@ fn work(shared: &Shared, mut store: Store) {
                     inside.state = DiskState::Full;
                     inside.tell();
                 }
-                let pause = Duration::from_millis(FULL_MS);
-                let stays = |inside: &mut Inside| !inside.has_ended;
-                let waited = shared.more.wait_timeout_while(inside, pause, stays);
-                let (inside, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                if inside.has_ended {
-                    return;
-                }
+                Written::Full
             }
-            Err(error) => return inside.fail(error.to_string()),
+            Err(error) => {
+                inside.fail(error.to_string());
+                Written::Ended
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ mod keeper;
 mod search;
 
 pub(crate) use keeper::{DiskState, Keeper};
+#[cfg(any(test, feature = "town"))]
+pub(crate) use keeper::{FULL_MS, Writer, Written};
 pub(crate) use search::{search, watch};
 
 use identity::secret::Seed;

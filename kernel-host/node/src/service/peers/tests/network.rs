@@ -31,8 +31,8 @@ fn start(
     let parent = Parent::new(theirs);
     config.disk = store.as_ref().map(|_| "vda1".to_owned());
     let keeper = store.map(|store| Keeper::start(store).unwrap());
-    let transport = Transport::new(config, keeper);
     let node = Rc::new(Node::new(handle.clone(), parent).unwrap());
+    let transport = Transport::new(node.clock.clone(), config, keeper);
     peers::late::be(&node, transport.me());
     node.transport.set(transport);
     plug_in(handle, port, last, &node);

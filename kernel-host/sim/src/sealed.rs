@@ -5,7 +5,7 @@
 //! Does not:  run smoltcp or a database: the world's network and disk stand in for both.
 //! Bounds:    `LINES_MAX` streams; messages of a stream wait for its handshake only.
 //! Trusts:    the gate, which knows the world's stand-in for certificates.
-//! Start at:  `Fat`.
+//! Start at:  `Sealed`.
 
 use crate::ids::{mix, stamp};
 use crate::machine::{Ask, Birth, Machine, Opinion, Wish};
@@ -76,7 +76,7 @@ type LineId = (SocketAddr, bool, u32);
 
 /// A machine behind sessions.
 #[derive(Debug)]
-pub struct Fat<M> {
+pub struct Sealed<M> {
     inner: M,
     door: Door,
     secret: [u8; 32],
@@ -89,7 +89,7 @@ pub struct Fat<M> {
     wishes: VecDeque<Wish>,
 }
 
-impl<M: Machine> Fat<M> {
+impl<M: Machine> Sealed<M> {
     /// Sends what the inner machine wants, through sessions.
     fn after(&mut self, now: Moment) {
         while let Some(wish) = self.inner.poll() {
@@ -353,7 +353,7 @@ fn flush(id: LineId, line: &mut Line, wishes: &mut VecDeque<Wish>) {
     }
 }
 
-impl<M: Machine> Machine for Fat<M> {
+impl<M: Machine> Machine for Sealed<M> {
     const TELLS_ALL: bool = M::TELLS_ALL;
     const HAS_SESSIONS: bool = true;
 
@@ -368,7 +368,7 @@ impl<M: Machine> Machine for Fat<M> {
         let key = Secret::new(secret).public();
         let mut rng = Rng::from_seed(rng_seed);
         let datagrams = Datagrams::new(Secret::new(secret), rng.fork(), Limits::default());
-        let mut fat = Self {
+        let mut sealed = Self {
             inner: M::start(now, birth),
             door: Door {
                 me: me.node,
@@ -383,8 +383,8 @@ impl<M: Machine> Machine for Fat<M> {
             found: BTreeMap::new(),
             wishes: VecDeque::new(),
         };
-        fat.after(now);
-        fat
+        sealed.after(now);
+        sealed
     }
 
     fn receive(&mut self, now: Moment, from: Contact, channel: Channel, bytes: &[u8]) {
