@@ -24,7 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
     promise: "five nodes in three sites agree, run VMs through any of them, \
               in both halves of a cut as well, and keep account of a host that lost power",
     limit: Duration::from_secs(1200),
-    is_long: false,
+    is_long: true,
     run,
 };
 
