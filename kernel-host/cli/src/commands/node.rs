@@ -75,7 +75,7 @@ fn remove(node: &Selector, dry_run: bool, session: &mut Session<'_>) -> Done {
     let entry = session.client.show_node_entry(node)?;
     session.show_beforehand(std::slice::from_ref(&entry))?;
     let question = format!(
-        "Remove node {} for ever; its virtual machines count as lost",
+        "Remove node {} for ever; its virtual machines leave all lists with it",
         entry.name
     );
     match confirm(&question, dry_run, session.common, session.streams)? {

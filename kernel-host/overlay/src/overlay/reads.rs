@@ -70,6 +70,19 @@ impl Overlay {
         found.filter(|_| !self.core.keyring.is_replaced(node))
     }
 
+    /// How a node stands, for those who hold the keys themselves just now: the keyring is asked
+    /// neither where the node is nor whether it was replaced.
+    pub fn standing(&self, now: Moment, node: NodeId) -> Option<NodeState> {
+        if let Some(member) = self.members.get(&node) {
+            return Some(first_hand(member).state);
+        }
+        let view = self.view(now);
+        let far = self.directory.sites();
+        let far = far.filter(|site| *site != self.core.me.site);
+        let mut found = far.filter_map(|site| self.directory.node(&view, site, node));
+        found.next().map(|view| view.state)
+    }
+
     /// All nodes of all sites, ourselves included.
     pub fn nodes(&self, now: Moment) -> Vec<NodeView> {
         let view = self.view(now);

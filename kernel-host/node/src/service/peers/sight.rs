@@ -21,8 +21,9 @@ impl<'a> Seen<'a> {
 
 impl Sight for Seen<'_> {
     fn is_alive(&self, node: NodeId) -> bool {
-        let view = self.overlay.and_then(|one| one.node(self.now, node));
-        view.is_some_and(|view| !matches!(view.state, NodeState::Dead | NodeState::Left))
+        // Membership holds the keys while it asks.
+        let state = self.overlay.and_then(|one| one.standing(self.now, node));
+        state.is_some_and(|state| !matches!(state, NodeState::Dead | NodeState::Left))
     }
 
     fn neighbours(&self) -> Vec<NodeId> {
