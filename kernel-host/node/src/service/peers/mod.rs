@@ -146,6 +146,7 @@ impl Transport {
             ("peer_messages_of_strangers", own.from_strangers),
             ("peer_messages_refused", own.refused),
             ("peer_messages_not_sent", own.not_sent),
+            ("peer_datagrams_by_stream", own.by_stream),
             ("peer_hellos", own.hellos),
             ("peer_hellos_ignored", own.hellos_ignored),
             ("peer_unroutable", self.unroutable.get()),

@@ -8,6 +8,7 @@
 
 use super::super::sight::Seen;
 use super::super::words;
+use super::mute::Way;
 use super::{Hub, IDENTITY_KEY, Wish, seed_of};
 use identity::gate::heard;
 use identity::membership::MemberOutput;
@@ -70,13 +71,23 @@ impl Hub {
                         self.membership.handle_gone(now, &sight, node);
                     }
                 }
-                session::Output::Refused { by, reason, .. } => self.refused(now, by, reason),
+                session::Output::Refused {
+                    address,
+                    by,
+                    reason,
+                } => {
+                    if reason == Reason::NoAnswer {
+                        self.mute.unanswered(now.uptime_ms, address);
+                    }
+                    self.refused(now, by, reason);
+                }
             }
         }
         moved
     }
 
     fn met(&mut self, now: Moment, peer: Peer, address: SocketAddr) {
+        self.mute.answered(address);
         let Peer::Node { node, site } = peer else {
             return; // it speaks first
         };
@@ -291,6 +302,15 @@ impl Hub {
                 channel: Channel::Datagram,
                 bytes,
             } => {
+                let way = self.mute.way(now.uptime_ms, to, address);
+                if way != Way::Datagram {
+                    self.counters.by_stream += 1;
+                    self.wishes.push_back(Wish::Message { to, address, bytes });
+                    if way == Way::StreamAndTry {
+                        let _busy = self.datagrams.open(now, address); // it is tried again
+                    }
+                    return;
+                }
                 let node = Some(to);
                 let to = Destination { node, address };
                 let sent = self.datagrams.send(now, to, &bytes);

@@ -9,6 +9,7 @@
 
 mod carry;
 mod ledger;
+mod mute;
 
 use super::disk::DiskState;
 use super::words;
@@ -18,6 +19,7 @@ use identity::publication::Publication;
 use identity::ring::SharedKeys;
 use identity::secret::{SecretKey, Seed};
 use ledger::{Change, Ledger};
+use mute::Mute;
 use overlay::{Input, Overlay, Refused};
 use protocol::peer::{Channel, Contact, Life, Message, site};
 use protocol::{Hasher, Moment, Name, NodeId, SiteId};
@@ -83,6 +85,8 @@ pub(crate) struct Counters {
     pub drafts_dropped: u64,
     pub hellos: u64,
     pub hellos_ignored: u64,
+    /// What no datagram could have carried to its peer.
+    pub by_stream: u64,
 }
 
 /// See the module.
@@ -99,6 +103,7 @@ pub(crate) struct Hub {
     /// What the disk had for the overlay, or the last overlay left, until one starts.
     saved: Vec<(String, Vec<u8>)>,
     ledger: Ledger,
+    mute: Mute,
     /// We have said goodbye; sessions end once all is said.
     is_leaving: bool,
     rng: Rng,
@@ -151,6 +156,7 @@ impl Hub {
             overlay: None,
             saved,
             ledger: Ledger::new(config.disk),
+            mute: Mute::default(),
             is_leaving: false,
             rng,
             seeds: config.seeds,
@@ -236,12 +242,17 @@ impl Hub {
 
     /// A message on a stream, whose session proved the peer.
     pub fn handle_message(&mut self, now: Moment, peer: Peer, from: SocketAddr, bytes: &[u8]) {
+        // If it was the peer who connected, the port is one of the moment.
+        let known = peer.node().and_then(|node| self.address_of(now, node));
+        let known = known.filter(|known| known.ip() == from.ip());
+        let from = known.unwrap_or_else(|| SocketAddr::new(from.ip(), session::PORT));
         self.hear(now, peer, from, (Channel::Stream, bytes));
         self.settle(now);
     }
 
     /// A stream to this node could not be made, or broke.
     pub fn handle_broken(&mut self, now: Moment, peer: NodeId) {
+        self.mute.broken(now.uptime_ms, peer);
         let channel = Channel::Stream;
         self.tell_overlay(now, Input::Unreachable { peer, channel });
         self.settle(now);

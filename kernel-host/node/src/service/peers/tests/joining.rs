@@ -3,6 +3,8 @@
 use super::super::hub::IDENTITY_KEY;
 use super::town::{Town, address};
 use super::{config, root, token};
+use overlay::{Draft, Input, NodeState};
+use protocol::peer::{Realm, RecordKind};
 
 /// Goal: the holder of a founding token founds its site; others of the site find it by its calls,
 /// a node of another site by a seed; all become members.
@@ -64,6 +66,52 @@ fn a_node_of_another_cluster_gets_nothing_and_is_told_why() {
     );
     let counters = *town.hub(1).counters();
     assert!(counters.hellos > 0 && counters.hellos_ignored == counters.hellos);
+}
+
+/// Goal: where UDP stops passing and TCP passes, two sites stay in view of each other, and what one
+/// writes is at the other at once, not only when sets of records are compared; when UDP passes
+/// again, it is used again.
+#[test]
+fn where_no_datagram_passes_streams_carry_the_overlay() {
+    let mut town = Town::new();
+    town.boot(1, 1, config(1, "paris", Some(token(1, "paris", true)), &[]));
+    town.run_s(10);
+    let lyon = config(2, "lyon", Some(token(1, "lyon", true)), &[address(1)]);
+    town.boot(2, 2, lyon);
+    town.run_s(30);
+    assert!(town.is_member(2), "{:?}", town.said);
+    town.udp_is_blocked = true;
+    town.run_s(180);
+    assert!(town.hub(1).counters().by_stream > 0);
+    for (number, other) in [(1, 2), (2, 1)] {
+        let (now, other) = (town.now(), town.hub(other).me());
+        let view = town.hub(number).overlay().unwrap().node(now, other);
+        let state = view.map(|view| view.state);
+        assert_eq!(state, Some(NodeState::Alive), "node {number}");
+    }
+    for subject in 0..5 {
+        let draft = Draft {
+            realm: Realm::Cluster,
+            kind: RecordKind(40_000),
+            subject: [subject; 16],
+            epoch: 0,
+            ended: false,
+            body: vec![subject; 10],
+        };
+        let now = town.now();
+        let published = town.hub(1).tell(now, Input::Publish(draft));
+        assert_eq!(published, Ok(()));
+        town.collect(1);
+        town.run_s(1);
+        let overlay = town.hub(2).overlay().unwrap();
+        let held = overlay.records(Realm::Cluster, RecordKind(40_000)).count();
+        assert_eq!(held, usize::from(subject) + 1);
+    }
+    town.udp_is_blocked = false;
+    town.run_s(120);
+    let by_stream = town.hub(1).counters().by_stream;
+    town.run_s(60);
+    assert_eq!(town.hub(1).counters().by_stream, by_stream);
 }
 
 #[test]

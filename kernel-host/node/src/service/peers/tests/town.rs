@@ -37,6 +37,8 @@ pub struct Town {
     pub stuck: BTreeSet<u8>,
     pub waiting: BTreeMap<u8, Vec<(u64, state::Change)>>,
     pub answers: Vec<(u8, u64, Answer)>,
+    /// No datagram passes from one link to another.
+    pub udp_is_blocked: bool,
 }
 
 impl Town {
@@ -51,6 +53,7 @@ impl Town {
             stuck: BTreeSet::new(),
             waiting: BTreeMap::new(),
             answers: Vec::new(),
+            udp_is_blocked: false,
         }
     }
 
@@ -128,7 +131,10 @@ impl Town {
             match flying {
                 Flying::Datagram(to, bytes) => {
                     let target = self.hubs.keys().copied().find(|one| address(*one) == to);
-                    if let Some(target) = target {
+                    let passes = |target: &u8| {
+                        !self.udp_is_blocked || self.links[target] == self.links[&from]
+                    };
+                    if let Some(target) = target.filter(passes) {
                         self.hub(target).handle_datagram(now, source, &bytes);
                         self.collect(target);
                     }
@@ -140,6 +146,7 @@ impl Town {
                     };
                     let (node, site) = (self.hubs[&from].me(), self.hubs[&from].site());
                     let peer = Peer::Node { node, site };
+                    let source = SocketAddr::new(source.ip(), 40_000); // a port of the moment
                     self.hub(target).handle_message(now, peer, source, &bytes);
                     self.collect(target);
                 }
