@@ -74,6 +74,8 @@ pub enum Ask {
     Read { register: [u8; 16] },
     /// Puts a value into the cluster's table.
     Put { key: [u8; 16], value: Vec<u8> },
+    /// Takes back what this node has put there.
+    Remove { key: [u8; 16] },
     /// Finds a value in the cluster's table.
     Find { key: [u8; 16] },
     /// Says goodbye.
@@ -84,8 +86,10 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Done,
-    /// The value of a register or a table's entry, now.
+    /// The value of a register, now.
     Value(Option<Vec<u8>>),
+    /// What is under a key of the table, by author.
+    Found(Vec<(NodeId, Vec<u8>)>),
     /// The register held another value.
     Conflict(Option<Vec<u8>>),
     /// It may or may not have happened.

@@ -119,6 +119,10 @@ impl Machine for Whole {
                 value,
                 lives_s: LIVES_S,
             },
+            Ask::Remove { key } => Input::Remove {
+                ask,
+                key: digest_of(key),
+            },
             Ask::Find { key } => Input::Find {
                 ask,
                 key: digest_of(key),
@@ -237,9 +241,9 @@ fn reply_of(answer: Answer) -> Reply {
         // What fewer than most have taken may be gone before it is repeated.
         Answer::Taken { homes, of } if homes <= of / 2 => Reply::Unsure,
         Answer::Taken { .. } => Reply::Done,
-        Answer::Found { mut values, .. } => {
-            values.sort_by_key(|one| (one.age_ms, one.author));
-            Reply::Value(values.into_iter().next().map(|one| one.value))
+        Answer::Found { values, .. } => {
+            let values = values.into_iter().map(|one| (one.author, one.value));
+            Reply::Found(values.collect())
         }
         Answer::Done => Reply::Done,
         Answer::Value(value) => Reply::Value(value),

@@ -12,6 +12,7 @@ mod councils;
 mod leases;
 mod records;
 mod registers;
+mod table;
 mod views;
 
 use crate::history::{History, Work};
@@ -125,6 +126,7 @@ pub struct Judge {
     records: records::Records,
     registers: registers::Registers,
     leases: leases::Leases,
+    table: table::Table,
     limits: Limits,
     heal_ms: u64,
     end_ms: u64,
@@ -185,6 +187,7 @@ pub fn judge_with<M: Machine>(
         records: records::Records::default(),
         registers: registers::Registers::new(Calendar::new(history)),
         leases: leases::Leases::default(),
+        table: table::Table::default(),
         limits,
         heal_ms,
         end_ms,
@@ -257,9 +260,11 @@ impl Judge {
             self.records.compare(world);
         }
         self.registers.look(world, &mut self.found);
+        self.table.look(world, &mut self.found);
         if !self.served && now_ms >= self.heal_ms + SERVICE_MS {
             self.served = true;
             self.registers.serve_all(world);
+            self.table.serve_all(world);
         }
     }
 }
@@ -340,8 +345,10 @@ impl<M: Machine> Watch<M> for Judge {
             Note::Forgotten(key) => self.records.forgotten(host, &key),
             Note::Reborn(life) => self.views.reborn(world, host, life, &mut self.found),
             Note::Reply { ask, reply } => {
-                self.registers
-                    .reply(world, host, ask, reply, &mut self.found);
+                let (revoked, found) = (self.records.revoked(), &mut self.found);
+                if !self.table.reply(world, ask, &reply, revoked, found) {
+                    self.registers.reply(world, host, ask, reply, found);
+                }
             }
             // Two machines that use one key hold one lease until they hear of each other.
             Note::LeaseHeld { .. } | Note::LeaseTaken { .. } if self.runs_twice(world, host) => {}
@@ -351,7 +358,8 @@ impl<M: Machine> Watch<M> for Judge {
             Note::LeaseTaken { host: of, epoch } => {
                 self.leases.taken(world, (of, epoch), host, &mut self.found);
             }
-            Note::Cloned | Note::LeaseLost { .. } => {}
+            Note::Cloned => self.table.cloned(world.hosts[crate::world::at(host)].id),
+            Note::LeaseLost { .. } => {}
         }
     }
 
@@ -371,7 +379,7 @@ impl<M: Machine> Watch<M> for Judge {
     }
 
     fn work(&mut self, world: &mut World<M>, work: &Work) {
-        if self.limits.has_records {
+        if self.limits.has_records && !self.table.work(world, work) {
             self.records.work(world, work, &mut self.found);
             self.registers.work(world, work);
         }
@@ -382,5 +390,6 @@ impl<M: Machine> Watch<M> for Judge {
         self.views.power(world, host, on);
         self.records.power(host);
         self.registers.power(world, host, on);
+        self.table.power(host);
     }
 }

@@ -1,4 +1,4 @@
-//! Registers and the table: I3, L4 and L5.
+//! Registers: I3 and L5.
 //!
 //! Does:      each write has a value of its own and names the value that it follows: the truth is
 //!            a chain, and every acknowledged value must stand on it.
@@ -34,9 +34,6 @@ enum Order {
     Swap(Register, Value, Vec<u8>),
     /// A read after the heal, for the final judgement.
     Final(Register),
-    Put(u32, Vec<u8>),
-    Find(u32),
-    FinalFind(u32),
 }
 
 #[derive(Debug)]
@@ -73,8 +70,6 @@ pub struct Registers {
     asks: u64,
     pending: BTreeMap<u64, Pending>,
     chains: BTreeMap<Register, Chain>,
-    /// By key: who put something, in which boot. Its node repeats it while it runs.
-    puts: BTreeMap<u32, Vec<(u32, u32)>>,
     /// Done, refused, unsure.
     pub ended: [u64; 3],
 }
@@ -92,7 +87,6 @@ impl Registers {
             asks: 0,
             pending: BTreeMap::new(),
             chains: BTreeMap::new(),
-            puts: BTreeMap::new(),
             ended: [0; 3],
         }
     }
@@ -110,8 +104,6 @@ impl Registers {
                 }
                 (host, Order::Look((site, register)))
             }
-            Work::Put { host, key } => (host, Order::Put(key, self.fresh_value())),
-            Work::Find { host, key } => (host, Order::Find(key)),
             _ => return,
         };
         self.give(world, host, order, false);
@@ -131,11 +123,6 @@ impl Registers {
                 expect: expect.clone(),
                 value: value.clone(),
             },
-            Order::Put(key, value) => Ask::Put {
-                key: name_of(*key),
-                value: value.clone(),
-            },
-            Order::Find(key) | Order::FinalFind(key) => Ask::Find { key: name_of(*key) },
         };
         let ask = FIRST_ASK + self.asks;
         self.asks += 1;
@@ -156,10 +143,9 @@ impl Registers {
         }
     }
 
-    /// Everything is healed: each site's registers and each key are asked for once more.
+    /// Everything is healed: each site's registers are asked for once more.
     pub fn serve_all<M: Machine>(&mut self, world: &mut World<M>) {
         let touched: Vec<Register> = self.chains.keys().copied().collect();
-        let keys: Vec<u32> = self.puts.keys().copied().collect();
         let mut sites = BTreeSet::new();
         for host in 0..world.shape().hosts() {
             let place = &world.hosts[at(host)];
@@ -173,9 +159,6 @@ impl Registers {
             let registers: BTreeSet<Register> = of_site.chain([(site, 0)]).collect();
             for register in registers {
                 self.give(world, host, Order::Look(register), true);
-            }
-            for key in &keys {
-                self.give(world, host, Order::FinalFind(*key), true);
             }
         }
     }
@@ -195,7 +178,7 @@ impl Registers {
             return;
         };
         let place = match reply {
-            Reply::Done | Reply::Value(_) => 0,
+            Reply::Done | Reply::Value(_) | Reply::Found(_) => 0,
             Reply::Conflict(_) | Reply::Refused => 1,
             Reply::Unsure => 2,
         };
@@ -231,11 +214,6 @@ impl Registers {
             (Order::Final(register), Reply::Value(value)) => {
                 self.chains.entry(register).or_default().last_read = Some((value, founding));
             }
-            (Order::Put(key, _), Reply::Done) => {
-                let author = (host, world.hosts[at(host)].boot);
-                self.puts.entry(key).or_default().push(author);
-            }
-            (Order::FinalFind(key), Reply::Value(None)) => self.missed(world, key, found),
             _ => {}
         }
     }
@@ -254,20 +232,6 @@ impl Registers {
             found.add("I3", done.at_ms, what);
         }
         chain.acknowledged.push(done);
-    }
-
-    /// A key is not found. Entries live in their homes' memory; what promises them is that their
-    /// author repeats them while it runs.
-    fn missed<M: Machine>(&self, world: &World<M>, key: u32, found: &mut Found) {
-        let authors = self.puts.get(&key).into_iter().flatten();
-        let runs = |(host, boot): &(u32, u32)| {
-            let host = &world.hosts[at(*host)];
-            host.is_up() && host.boot == *boot
-        };
-        if authors.clone().any(runs) {
-            let what = format!("key {key} was put and is not found, and its author runs");
-            found.add("L4", world.now_ms(), what);
-        }
     }
 
     pub fn look<M: Machine>(&mut self, world: &World<M>, found: &mut Found) {

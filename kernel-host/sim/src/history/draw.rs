@@ -87,6 +87,12 @@ pub fn history_of(seed: u64, wanted: Wanted) -> History {
         let deed = kind(&mut draw);
         acts.push(Act { at_ms, deed });
     }
+    acts.extend(super::table::orders(
+        seed,
+        &draw.shape,
+        FIRST_ACT_MS / 2,
+        safety_ms,
+    ));
     acts.sort_by_key(|act| act.at_ms);
     History {
         seed,

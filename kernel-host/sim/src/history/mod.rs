@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod draw;
 pub mod shrink;
+mod table;
 
 /// Deeds of one history.
 pub const ACTS_MAX: usize = 4096;
@@ -187,6 +188,11 @@ pub enum Work {
     },
     /// An entry of the table.
     Put {
+        host: u32,
+        key: u32,
+    },
+    /// The host takes back what it has put.
+    Remove {
         host: u32,
         key: u32,
     },

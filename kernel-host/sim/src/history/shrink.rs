@@ -163,6 +163,7 @@ fn without(mut deed: Deed, gone: u32) -> Option<Deed> {
             | Work::Swap { host, .. }
             | Work::Race { host, .. }
             | Work::Put { host, .. }
+            | Work::Remove { host, .. }
             | Work::Find { host, .. },
         ) => *host = moved(*host, gone)?,
         Deed::Clone {
