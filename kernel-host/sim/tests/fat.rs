@@ -35,12 +35,13 @@ fn a_power_cut_costs_a_node_nothing() {
     assert_eq!(outcome.left_out, 0);
 }
 
-/// Those of the first forty seeds are left out at which words of speakers that are gone, or a ghost
-/// of a site's only node, stay at some nodes until they fade: `cargo sim fat` shows them.
+/// Those of the first forty seeds are left out at which words of speakers that are gone stay at some
+/// nodes until they fade: `cargo sim fat` shows them.
 #[test]
 fn random_histories_of_whole_nodes_end_in_one_view() {
+    // 3: the only node of a site lost its disk, and its old self haunted the others' lists.
     // 8: what a machine wrote under its old key could not be verified by who came later.
-    for seed in [2, 4, 6, 7, 8, 9, 10, 11, 12, 13] {
+    for seed in [2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13] {
         let outcome = tried(&history_of(seed, Some(5), Some(1)));
         assert!(
             outcome.violations.is_empty(),

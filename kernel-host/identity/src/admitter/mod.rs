@@ -242,6 +242,7 @@ impl Admitter {
         let now_ms = desk.now.uptime_ms;
         self.approvals.retain(|_, until_ms| *until_ms > now_ms);
         self.sweep_pending(now_ms);
+        self.follow_ourselves(desk);
         self.renew_ours(desk);
         self.ask_for_secrets(desk);
     }

@@ -86,6 +86,37 @@ impl Sharing {
 }
 
 impl Admitter {
+    /// Who founds a site asks nobody, so nobody says for it that its machine was another node
+    /// before. When that node's certificate comes, it says so itself: otherwise the old one would
+    /// haunt others' lists for as long as its last words count. Only the later of two says it, and
+    /// only of one that nobody sees.
+    pub(super) fn follow_ourselves(&mut self, desk: &mut Desk<'_>) {
+        let Some(own) = desk.keys.own().filter(|_| desk.keys.can_issue()) else {
+            return;
+        };
+        let fields = own.certificate.fields();
+        if fields.replaces.is_some() {
+            return;
+        }
+        let (me, admitted_s) = (own.certificate.node(), fields.admitted_s);
+        let is_past = |node: &NodeId| {
+            *node != me
+                && desk.keys.admitted_s(*node, desk.now) < admitted_s
+                && !desk.sight.is_alive(*node)
+        };
+        let earlier = desk.keys.nodes_of(fields.machine);
+        let Some(replaces) = earlier.into_iter().find(is_past) else {
+            return;
+        };
+        let subject = Subject {
+            replaces: Some(replaces),
+            ..Subject::of(fields)
+        };
+        if let Some(chain) = desk.keys.issue(desk.now, subject) {
+            self.take_renewed(desk, chain);
+        }
+    }
+
     /// Asks a neighbour to renew our certificate if it is time; after `TRIES_MAX`, does it alone.
     pub(super) fn renew_ours(&mut self, desk: &mut Desk<'_>) {
         let now_ms = desk.now.uptime_ms;
