@@ -29,6 +29,8 @@ const CORES: &[&str] = &[
     "kernel-host/identity",
     "kernel-host/session",
     "kernel-host/cloud",
+    "kernel-host/energy",
+    "kernel-host/placement",
     "kernel-host/api",
     "kernel-host/sim",
 ];

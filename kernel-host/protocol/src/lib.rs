@@ -21,6 +21,7 @@ pub mod node;
 pub mod page;
 pub mod peer;
 pub mod place;
+pub mod power;
 pub mod problem;
 pub mod request;
 mod text;
@@ -42,6 +43,7 @@ pub use place::{
     Approve, Capacity, Event, EventPage, NodeEntry, OwnerWord, OwnerWordTaken, PendingNode, Place,
     SiteEntry, Standing, Wish,
 };
+pub use power::{Microjoules, Microwatts};
 pub use problem::{Code, Problem};
 pub use request::{Answer, BadRetryKey, Command, Request, RetryKey, StopRequest};
 pub use times::{BadTimestamp, Moment, Timestamp};
