@@ -9,3 +9,5 @@
 //! Start at:  `protocol::Microjoules`.
 
 #![forbid(unsafe_code)]
+
+pub mod green;
