@@ -11,6 +11,8 @@
 pub mod dhcp;
 pub mod dice;
 pub mod ethernet;
+pub mod offload;
+pub mod packet;
 pub mod tftp;
 
 /// Fuzz targets: each takes hostile bytes and panics on a broken invariant.
@@ -19,5 +21,7 @@ pub mod fuzz {
     pub use crate::dhcp::message::fuzz_message;
     pub use crate::dhcp::server::fuzz_server;
     pub use crate::ethernet::fuzz_datagram;
+    pub use crate::offload::fuzz_cut;
+    pub use crate::packet::fuzz_packet;
     pub use crate::tftp::server::fuzz_tftp;
 }

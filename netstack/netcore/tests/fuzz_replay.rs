@@ -29,3 +29,13 @@ fn dhcp_servers() {
 fn tftp_servers() {
     replay(HERE, "tftp", fuzz::fuzz_tftp);
 }
+
+#[test]
+fn packets() {
+    replay(HERE, "packet", fuzz::fuzz_packet);
+}
+
+#[test]
+fn cuts() {
+    replay(HERE, "cut", fuzz::fuzz_cut);
+}

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 pub use netcore::ethernet::Mac;
-pub use packet::{AfPacket, AfPacketSettings, PacketCounters, fuzz_offload};
+pub use packet::{AfPacket, AfPacketSettings, PacketCounters, VNET_HEADER_LEN, fuzz_offload};
 pub use wire::{WireListener, WirePort, fuzz_wire};
 
 /// The longest frame any port hands out: an aggregate of TCP segments that the kernel put together

@@ -25,7 +25,7 @@ use netcore::ethernet::{HEADER_LEN, checksum};
 use super::{FRAME_LEN_MAX, FramePort};
 
 /// The virtio-net header that `PACKET_VNET_HDR` puts before each frame.
-const VNET_HEADER_LEN: usize = 10;
+pub const VNET_HEADER_LEN: usize = 10;
 const VNET_NEEDS_CHECKSUM: u8 = 1;
 const VNET_GSO_NONE: u8 = 0;
 const VNET_GSO_TCPV4: u8 = 1;
@@ -128,6 +128,39 @@ impl AfPacket {
         self.counters
     }
 
+    /// Sends a frame that the kernel or the card still has to finish: `header` says how, as in
+    /// virtio-net. The kernel refuses a header that contradicts the frame.
+    pub fn send_with(&mut self, header: [u8; VNET_HEADER_LEN], frame: &[u8]) -> io::Result<()> {
+        let mut tag = [0u8; VLAN_TAG_LEN];
+        let (macs, rest) = frame.split_at(ETHERTYPE_AT.min(frame.len()));
+        let tag = match self.vlan {
+            Some(id) => {
+                tag[..2].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
+                tag[2..].copy_from_slice(&id.to_be_bytes());
+                &tag[..]
+            }
+            None => &[],
+        };
+        let parts = [&header[..], macs, tag, rest].map(io::IoSlice::new);
+        match rustix::io::writev(&self.socket, &parts) {
+            Ok(_) => {
+                self.counters.sent += 1;
+                Ok(())
+            }
+            Err(rustix::io::Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(
+                rustix::io::Errno::NOBUFS
+                | rustix::io::Errno::NETDOWN
+                | rustix::io::Errno::MSGSIZE
+                | rustix::io::Errno::INTR,
+            ) => {
+                self.counters.send_dropped += 1;
+                Ok(())
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// True: this frame is ours to hand out.
     fn accept(&mut self, header: [u8; VNET_HEADER_LEN], frame: &mut [u8], beside: Beside) -> bool {
         if beside.truncated {
@@ -169,35 +202,7 @@ impl FramePort for AfPacket {
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        let header = [0u8; VNET_HEADER_LEN]; // no offload asked
-        let mut tag = [0u8; VLAN_TAG_LEN];
-        let (macs, rest) = frame.split_at(ETHERTYPE_AT.min(frame.len()));
-        let tag = match self.vlan {
-            Some(id) => {
-                tag[..2].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
-                tag[2..].copy_from_slice(&id.to_be_bytes());
-                &tag[..]
-            }
-            None => &[],
-        };
-        let parts = [&header[..], macs, tag, rest].map(io::IoSlice::new);
-        match rustix::io::writev(&self.socket, &parts) {
-            Ok(_) => {
-                self.counters.sent += 1;
-                Ok(())
-            }
-            Err(rustix::io::Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(
-                rustix::io::Errno::NOBUFS
-                | rustix::io::Errno::NETDOWN
-                | rustix::io::Errno::MSGSIZE
-                | rustix::io::Errno::INTR,
-            ) => {
-                self.counters.send_dropped += 1;
-                Ok(())
-            }
-            Err(errno) => Err(errno.into()),
-        }
+        self.send_with([0; VNET_HEADER_LEN], frame) // no offload asked
     }
 
     fn readiness(&self) -> BorrowedFd<'_> {

@@ -19,7 +19,7 @@ use super::arp::Guard;
 use super::device::Nic;
 use super::neighbours::Neighbours;
 use super::tap::Taps;
-use super::tcp::TcpTable;
+use super::tcp::{TcpTable, v4};
 use super::{Counters, StackSettings};
 use netcore::dice::Dice;
 use netcore::ethernet::{Mac, arp_announcement};
@@ -214,8 +214,8 @@ impl Inner {
     }
 
     pub fn address(&self) -> Option<(Ipv4Addr, u8)> {
-        let IpCidr::Ipv4(cidr) = self.iface.ip_addrs().first()?;
-        Some((cidr.address(), cidr.prefix_len()))
+        let cidr = self.iface.ip_addrs().first()?;
+        Some((v4(cidr.address())?, cidr.prefix_len()))
     }
 
     pub fn set_dns(&mut self, servers: &[Ipv4Addr]) {

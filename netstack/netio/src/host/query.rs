@@ -19,6 +19,7 @@ use smoltcp::socket::icmp;
 use smoltcp::wire::{DnsQueryType, Icmpv4Packet, Icmpv4Repr, IpAddress};
 
 use super::inner::Inner;
+use super::tcp::v4;
 use super::{HostStack, Shared};
 
 /// A ping's payload.
@@ -85,7 +86,7 @@ impl HostStack {
                 }
                 Ok(found) => {
                     query.handle = None;
-                    Poll::Ready(Ok(found.iter().map(|IpAddress::Ipv4(a)| *a).collect()))
+                    Poll::Ready(Ok(found.iter().filter_map(|found| v4(*found)).collect()))
                 }
             }
         })

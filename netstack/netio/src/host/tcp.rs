@@ -387,8 +387,18 @@ impl Listener {
 
 /// smoltcp's endpoint as the standard library writes it. The stack speaks IPv4 only.
 pub(super) fn to_socket_addr(endpoint: IpEndpoint) -> SocketAddrV4 {
-    let IpAddress::Ipv4(address) = endpoint.addr;
+    let address = v4(endpoint.addr).unwrap_or(Ipv4Addr::UNSPECIFIED);
     SocketAddrV4::new(address, endpoint.port)
+}
+
+/// An address that this stack can have. A build that shares smoltcp with others (as tests do) knows
+/// IPv6 too; no socket of ours is ever given such an address.
+pub(super) fn v4(address: IpAddress) -> Option<Ipv4Addr> {
+    match address {
+        IpAddress::Ipv4(address) => Some(address),
+        #[allow(unreachable_patterns)] // reachable only where smoltcp knows IPv6
+        _ => None,
+    }
 }
 
 pub(super) fn to_endpoint(address: SocketAddrV4) -> IpEndpoint {

@@ -20,7 +20,7 @@ use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, RecvError, SendError, S
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::stream::free_local_port;
-use super::tcp::{to_endpoint, to_socket_addr};
+use super::tcp::{to_endpoint, to_socket_addr, v4};
 use super::{HostStack, Shared};
 
 /// Datagrams waiting in each direction: two TFTP windows.
@@ -164,9 +164,7 @@ impl UdpSocket {
         let socket = inner.sockets.get_mut::<Socket<'_>>(self.socket);
         match socket.recv_slice(buffer) {
             Ok((length, metadata)) => {
-                let at = metadata
-                    .local_address
-                    .map(|IpAddress::Ipv4(address)| address);
+                let at = metadata.local_address.and_then(v4);
                 Poll::Ready(Ok((length, to_socket_addr(metadata.endpoint), at)))
             }
             Err(RecvError::Exhausted) => {
