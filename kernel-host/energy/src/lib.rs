@@ -6,8 +6,10 @@
 //! Bounds:    each part names its own maxima.
 //! Trusts:    nobody: files, meters and feeds are parsed once into types, and what is not
 //!            plausible is refused and counted.
-//! Start at:  `protocol::Microjoules`.
+//! Start at:  `meter::Source`, `green`.
 
 #![forbid(unsafe_code)]
 
+pub mod fuzz;
 pub mod green;
+pub mod meter;

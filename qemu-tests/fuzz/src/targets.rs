@@ -15,6 +15,13 @@ pub type Target = fn(&[u8]);
 #[rustfmt::skip] // keeps the columns
 pub const TARGETS: &[(&str, Target)] = &[
     ("api/request",            api::fuzz::fuzz_request),
+    ("energy/curve",           energy::fuzz::fuzz_curve),
+    ("energy/dcmi",            energy::fuzz::fuzz_dcmi),
+    ("energy/http",            energy::fuzz::fuzz_http),
+    ("energy/modbus",          energy::fuzz::fuzz_modbus),
+    ("energy/nut",             energy::fuzz::fuzz_nut),
+    ("energy/snmp",            energy::fuzz::fuzz_snmp),
+    ("energy/tree",            energy::fuzz::fuzz_tree),
     ("identity/credential",    identity::fuzz::fuzz_credential),
     ("identity/saved",         identity::fuzz::fuzz_saved),
     ("identity/statement",     identity::fuzz::fuzz_statement),
