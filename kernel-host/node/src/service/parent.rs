@@ -23,8 +23,8 @@ const HEARTBEAT_MS: u64 = 5_000;
 const FORCE_RESERVE_MS: u64 = 5_000;
 /// The last answers get this long to reach their clients.
 const FAREWELL_MS: u64 = 300;
-/// The last words for the state disk.
-const KEEP_MS: u64 = 3_000;
+/// The last words for the site and for the state disk.
+const GOODBYE_MS: u64 = 3_000;
 
 /// The socket to PID 1 and what came over it.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ async fn shut_down(node: Rc<Node>, how: End, limit_ms: u64) {
             .await;
     }
     node.leave_peers();
-    node.until_kept(KEEP_MS).await;
+    node.until_gone(GOODBYE_MS).await;
     node.executor.sleep(FAREWELL_MS).await;
     node.parent.say(&ToInit::Stopped);
 }

@@ -26,9 +26,12 @@ impl Overlay {
     }
 
     /// After `Input::Leave`: whether others have taken over what we guarded, so that the power may
-    /// go off without a loss.
+    /// go off without a loss; or whether there is nobody who ever could.
     pub fn may_go(&self) -> bool {
-        self.registers.may_go()
+        let me = self.core.me.node;
+        let mut others = self.members.iter().filter(|(node, _)| **node != me);
+        // One that is called dead may be back before we are gone.
+        self.registers.may_go() || others.all(|(_, member)| member.state == NodeState::Left)
     }
 
     pub(super) fn receive_register(&mut self, now: Moment, from: Contact, said: RegisterMessage) {

@@ -144,23 +144,25 @@ pub(crate) async fn keep(node: Rc<Node>) {
     loop {
         let (kept, state) = keeper.news().await;
         act(&node, |hub, now| hub.handle_disk(now, kept, state));
-        node.transport.bell.ring();
     }
 }
 
 impl Node {
-    /// Waits until all that was to be kept is on the disk, but not longer than this.
-    pub async fn until_kept(&self, limit_ms: u64) {
-        let kept = async {
+    /// After `leave_peers`: waits until the site guards without this node and all that was to be
+    /// kept is on the disk, but not longer than this.
+    pub async fn until_gone(&self, limit_ms: u64) {
+        let Some(peers) = self.transport.as_ref() else {
+            return;
+        };
+        let gone = async {
             loop {
-                let seen = self.transport.bell.rings();
-                let waits = |peers: &Transport| peers.hub.borrow().waits_for_disk();
-                if !self.transport.as_ref().is_some_and(waits) {
+                let seen = peers.bell.rings();
+                if peers.hub.borrow().has_gone() {
                     return;
                 }
-                self.transport.bell.after(seen).await;
+                peers.bell.after(seen).await;
             }
         };
-        let _slow = self.executor.timeout(limit_ms, kept).await;
+        let _slow = self.executor.timeout(limit_ms, gone).await;
     }
 }

@@ -47,6 +47,22 @@ impl Hub {
         {
             self.say("peers", text);
         }
+        self.end_sessions(now);
+    }
+
+    /// Ends all sessions after a goodbye, once others guard what this node guarded, or have had
+    /// their time, and nothing of the goodbye waits for the disk. A node that the disk holds up
+    /// closes later, or its power goes off first.
+    fn end_sessions(&mut self, now: Moment) {
+        let Some(by_ms) = self.leaves_by_ms.filter(|_| !self.has_gone) else {
+            return;
+        };
+        let may_go = self.overlay.as_ref().is_none_or(Overlay::may_go);
+        if (may_go || now.uptime_ms >= by_ms) && self.ledger.is_idle() {
+            self.has_gone = true;
+            self.datagrams.close(now);
+            self.take_datagrams(now);
+        }
     }
 
     fn say(&mut self, stage: &'static str, text: String) {

@@ -3,7 +3,7 @@
 //! Does:      datagrams and messages in, what to send, save and say out; finds others by seeds and
 //!            by calls into the local network; starts the overlay when this node is a member.
 //! Does not:  do I/O (the rest of `peers`), or decide anything that its parts decide.
-//! Bounds:    `HELLOS_PER_SECOND`, `carry::DRAFTS_MAX`; those of its parts.
+//! Bounds:    `HELLOS_PER_SECOND`, `HANDOVER_MS_MAX`, `carry::DRAFTS_MAX`; those of its parts.
 //! Trusts:    its caller for the time and the seeds; sessions for who speaks.
 //! Start at:  `Hub::handle_datagram`, `Hub::poll_wish`.
 
@@ -36,6 +36,9 @@ const HELLOS_PER_SECOND: u64 = 10;
 /// Between two rounds of asking seeds and calling, while alone and later.
 const CALL_MS: u64 = 2_000;
 const CALL_AMONG_PEERS_MS: u64 = 30_000;
+/// Others of the site get this long to take over what a node guards that says goodbye. What they
+/// don't take waits for it to come back.
+const HANDOVER_MS_MAX: u64 = 2_500;
 
 /// What the I/O has to do, in this order.
 #[derive(Debug)]
@@ -104,8 +107,10 @@ pub(crate) struct Hub {
     saved: Vec<(String, Vec<u8>)>,
     ledger: Ledger,
     mute: Mute,
-    /// We have said goodbye; sessions end once all is said.
-    is_leaving: bool,
+    /// We have said goodbye; sessions end once all is said and handed over, or at this time.
+    leaves_by_ms: Option<u64>,
+    /// That has happened.
+    has_gone: bool,
     rng: Rng,
     seeds: Vec<SocketAddr>,
     clusters: Vec<[u8; 8]>,
@@ -157,7 +162,8 @@ impl Hub {
             saved,
             ledger: Ledger::new(config.disk),
             mute: Mute::default(),
-            is_leaving: false,
+            leaves_by_ms: None,
+            has_gone: false,
             rng,
             seeds: config.seeds,
             clusters,
@@ -309,20 +315,16 @@ impl Hub {
         answer
     }
 
-    /// Says goodbye to everybody.
+    /// Says goodbye to everybody, and lets others of the site guard what this node guards.
     pub fn leave(&mut self, now: Moment) {
         self.tell_overlay(now, Input::Leave);
-        self.is_leaving = true;
+        self.leaves_by_ms = Some(now.uptime_ms + HANDOVER_MS_MAX);
         self.settle(now);
-        self.close(now);
     }
 
-    /// Ends all sessions after a goodbye, once nothing of it waits for the disk.
-    fn close(&mut self, now: Moment) {
-        if self.is_leaving && self.ledger.is_idle() {
-            self.datagrams.close(now);
-            self.settle(now);
-        }
+    /// After a goodbye: whether everything of it is said and done, so that the power may go off.
+    pub fn has_gone(&self) -> bool {
+        self.has_gone && !self.ledger.waits()
     }
 
     /// The disk has kept everything up to a number, or has trouble.
@@ -330,7 +332,6 @@ impl Hub {
         let change = self.ledger.handle_disk(now.uptime_ms, kept, state);
         self.disk_changed(now, change);
         self.settle(now);
-        self.close(now);
     }
 
     fn disk_changed(&mut self, now: Moment, change: Change) {
@@ -343,11 +344,6 @@ impl Hub {
         {
             self.tell_overlay(now, Input::Fence(is_fenced));
         }
-    }
-
-    /// Whether something that was to be kept is not on the disk yet.
-    pub fn waits_for_disk(&self) -> bool {
-        self.ledger.waits()
     }
 
     /// What is wrong with the disk, in words.
@@ -390,6 +386,8 @@ impl Hub {
             (!self.drafts.is_empty()).then_some(self.drafts_ms),
             self.crowd.due_ms(),
             self.ledger.next_timeout(),
+            self.leaves_by_ms
+                .filter(|_| !self.has_gone && self.ledger.is_idle()),
         ];
         let parts = parts.into_iter().flatten();
         parts.fold(self.call_ms, u64::min)

@@ -127,3 +127,47 @@ fn a_member_with_a_disk_is_one_again_without_asking() {
     town.boot(1, 1, again);
     assert!(town.is_member(1));
 }
+
+/// Goal: a guardian that says goodbye stays until another guards in its place, and no longer; the
+/// last node of a site, whose place nobody can take, goes at once.
+#[test]
+fn who_says_goodbye_hands_over_what_it_guards() {
+    let mut town = Town::new();
+    town.boot(1, 1, config(1, "paris", Some(token(1, "paris", true)), &[]));
+    town.run_s(15);
+    for number in 2..=4 {
+        let right = Some(token(1, "paris", false));
+        town.boot(number, 1, config(number, "paris", right, &[]));
+    }
+    town.run_s(40);
+    let guards = |town: &Town, number: u8| {
+        let overlay = town.hubs[&number].overlay().unwrap();
+        overlay.registers().is_guardian()
+    };
+    let guardians: Vec<u8> = (1..=4).filter(|one| guards(&town, *one)).collect();
+    let idle: Vec<u8> = (1..=4).filter(|one| !guards(&town, *one)).collect();
+    assert_eq!((guardians.len(), idle.len()), (3, 1));
+    let (goer, heir, now) = (guardians[0], idle[0], town.now());
+    town.hub(goer).leave(now);
+    assert!(!town.hub(goer).has_gone());
+    town.collect(goer);
+    town.run_s(2);
+    assert!(town.hub(goer).has_gone());
+    assert!(!guards(&town, goer) && guards(&town, heir));
+    town.hubs.remove(&goer);
+
+    let last = heir;
+    for other in (1..=4).filter(|one| *one != goer && *one != last) {
+        let now = town.now();
+        town.hub(other).leave(now);
+        town.collect(other);
+        town.run_s(3);
+        assert!(town.hub(other).has_gone());
+        town.hubs.remove(&other);
+    }
+    let now = town.now();
+    town.hub(last).leave(now);
+    town.collect(last);
+    town.write(last);
+    assert!(town.hub(last).has_gone());
+}

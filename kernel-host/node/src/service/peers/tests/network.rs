@@ -141,13 +141,14 @@ fn a_stalled_disk_holds_up_nothing_but_promises() {
             expect: expect.map(|byte| vec![byte]),
             value: vec![value],
         };
-        let done = |node: &Rc<Node>, wanted: u64| {
+        let answered = |node: &Rc<Node>, wanted: u64, as_wanted: &Answer| {
             let peers = node.transport.as_ref().unwrap();
             std::iter::from_fn(|| peers.poll_news()).any(|news| match news {
-                News::Answer { ask, answer } => ask == wanted && answer == Answer::Done,
+                News::Answer { ask, answer } => ask == wanted && answer == *as_wanted,
                 _ => false,
             })
         };
+        let done = |node: &Rc<Node>, wanted: u64| answered(node, wanted, &Answer::Done);
         one.tell_overlay(swap(1, None, 1)).unwrap();
         until(&handle, || done(&one, 1)).await;
         disk.stall(true);
@@ -170,22 +171,16 @@ fn a_stalled_disk_holds_up_nothing_but_promises() {
         until(&handle, || done(&one, 2)).await;
         until(&handle, || trouble().is_empty()).await;
         one.leave_peers();
-        one.until_kept(10_000).await;
-        assert!(
-            !one.transport
-                .as_ref()
-                .unwrap()
-                .hub
-                .borrow()
-                .waits_for_disk()
-        );
+        one.until_gone(10_000).await;
+        assert!(one.transport.as_ref().unwrap().hub.borrow().has_gone());
+        // The other guards now, with what was promised last.
+        let register = [7; 16];
+        two.tell_overlay(Input::Read { ask: 3, register }).unwrap();
+        until(&handle, || answered(&two, 3, &Answer::Value(Some(vec![2])))).await;
     });
     let saved = Store::open(disk).unwrap().entries().unwrap();
-    assert!(
-        saved
-            .iter()
-            .any(|(key, _)| key.starts_with("register/slot/"))
-    );
+    let mut keys = saved.iter().map(|(key, _)| key);
+    assert!(keys.any(|key| key.starts_with("register/council/")));
 }
 
 /// Goal: a machine that was told of a disk does not begin without it: it says what it waits for and
