@@ -81,15 +81,23 @@ enum Command {
 enum Bench {
     /// Sizes, the stages of a boot beside a bare kernel, VM starts beside QEMU's microvm
     Boot(bench::BootArguments),
+    /// The forecast of sunshine on public series, beside persistence and smart persistence
+    Energy(bench::energy::EnergyArguments),
 }
 
 /// The whole command.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Command::List = arguments.command {
-        list();
-        return ExitCode::SUCCESS;
+    match &arguments.command {
+        Command::List => {
+            list();
+            return ExitCode::SUCCESS;
+        }
+        Command::Bench {
+            what: Bench::Energy(energy),
+        } => return bench::energy::energy(energy), // no machine, no package
+        _ => (),
     }
     if let Err(problem) = packages::ensure() {
         eprintln!("rig: {problem}");
@@ -101,7 +109,7 @@ pub fn main() -> ExitCode {
         Command::Bench {
             what: Bench::Boot(boot),
         } => return bench::boot(&boot),
-        Command::List => Ok(true),
+        Command::List | Command::Bench { .. } => Ok(true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

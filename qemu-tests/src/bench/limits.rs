@@ -37,7 +37,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(what: &'static str, unit: &'static str, limit: f64, measured: Option<f64>) -> Self {
+    pub(super) fn new(
+        what: &'static str,
+        unit: &'static str,
+        limit: f64,
+        measured: Option<f64>,
+    ) -> Self {
         Self {
             what,
             limit,

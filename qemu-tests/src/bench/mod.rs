@@ -1,12 +1,14 @@
 //! Benchmarks: always a ratio against another program in the same run.
 //!
-//! Does:      measures sizes, boots and VM starts; prints a table or JSON; checks the limits.
+//! Does:      measures sizes, boots, VM starts and forecasts; prints a table or JSON; checks the
+//!            limits.
 //! Does not:  fail on slow hosts: limits are ratios and sizes, never wall time.
 //! Bounds:    one machine at a time, so that nothing disturbs what is measured but the host.
 //! Trusts:    the clocks of host and machines.
-//! Start at:  `boot`.
+//! Start at:  `boot`, `energy::energy`.
 
 pub mod boots;
+pub mod energy;
 pub mod limits;
 mod pack;
 mod plan;

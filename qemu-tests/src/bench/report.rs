@@ -205,7 +205,7 @@ fn draw_program(out: &mut fmt::Formatter<'_>, program: &Program, most: f64) -> f
     Ok(())
 }
 
-fn draw_verdict(out: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+pub(super) fn draw_verdict(out: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     let word = match (verdict.kept, verdict.binding) {
         (true, _) => "ok",
         (false, true) => "SHORT",
