@@ -3,6 +3,7 @@
 //! Does:      panics on a broken promise; a fuzzer, and the test that replays the corpus, call it.
 //! Start at:  any of them.
 
+use crate::ledger::{DaySheet, Ledger};
 use crate::meter::bank::{Meter, Step};
 use crate::meter::powercap::Powercap;
 use crate::meter::{Answer, Files, MS, SECOND, Source, Uptime, Wish};
@@ -97,5 +98,19 @@ pub fn fuzz_curve(data: &[u8]) {
             .map(|percent| curve.at(percent * 10_000))
             .collect();
         assert!(powers.windows(2).all(|two| two[0] <= two[1]));
+    }
+}
+
+/// What a disk kept of the ledger, and what somebody says was a node's day.
+pub fn fuzz_ledger(data: &[u8]) {
+    if let Ok(ledger) = Ledger::restore(data) {
+        let sum: u64 = ledger.rows().map(|(_, row)| row.total().0).sum();
+        assert_eq!(sum, ledger.host().0);
+        let again = Ledger::restore(&ledger.checkpoint());
+        let last = ledger.epoch() == u32::MAX;
+        assert!(last || again.is_ok_and(|again| again.epoch() == ledger.epoch() + 1));
+    }
+    if let Ok(sheet) = DaySheet::parse(data) {
+        assert_eq!(sheet.bytes_to_sign(), data, "one sheet has one form");
     }
 }

@@ -10,6 +10,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accountant;
+pub mod fusion;
 pub mod fuzz;
 pub mod green;
+pub mod ledger;
 pub mod meter;

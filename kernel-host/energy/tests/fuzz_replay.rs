@@ -14,6 +14,7 @@ replays! {
     curve fuzz_curve;
     dcmi fuzz_dcmi;
     http fuzz_http;
+    ledger fuzz_ledger;
     modbus fuzz_modbus;
     nut fuzz_nut;
     snmp fuzz_snmp;

@@ -18,6 +18,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("energy/curve",           energy::fuzz::fuzz_curve),
     ("energy/dcmi",            energy::fuzz::fuzz_dcmi),
     ("energy/http",            energy::fuzz::fuzz_http),
+    ("energy/ledger",          energy::fuzz::fuzz_ledger),
     ("energy/modbus",          energy::fuzz::fuzz_modbus),
     ("energy/nut",             energy::fuzz::fuzz_nut),
     ("energy/snmp",            energy::fuzz::fuzz_snmp),
