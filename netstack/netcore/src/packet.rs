@@ -160,6 +160,11 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The same packet from another station: a router puts its own address in the sender's place.
+    pub fn said_by(self, source_mac: Mac) -> Packet<'a> {
+        Packet { source_mac, ..self }
+    }
+
     pub fn ip(&self) -> Option<Ip> {
         match self.body {
             Body::Ip(ip) => Some(ip),

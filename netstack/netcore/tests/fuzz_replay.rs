@@ -39,3 +39,18 @@ fn packets() {
 fn cuts() {
     replay(HERE, "cut", fuzz::fuzz_cut);
 }
+
+#[test]
+fn names() {
+    replay(HERE, "names", fuzz::fuzz_names);
+}
+
+#[test]
+fn shims() {
+    replay(HERE, "shim", fuzz::fuzz_shim);
+}
+
+#[test]
+fn switches() {
+    replay(HERE, "switch", fuzz::fuzz_switch);
+}
