@@ -62,6 +62,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("node/supervision",       node::supervision::fuzz_supervision),
     ("overlay/overlay",        overlay::fuzz::fuzz_overlay),
     ("overlay/swim",           overlay::fuzz::fuzz_swim),
+    ("peek/disk",              peek::fuzz::fuzz_disk),
+    ("peek/menu",              peek::fuzz::fuzz_menu),
     ("protocol/admission",     protocol::fuzz::fuzz_admission),
     ("protocol/lookup",        protocol::fuzz::fuzz_lookup),
     ("protocol/record",        protocol::fuzz::fuzz_record),
