@@ -81,6 +81,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("virtio/config_space",    virtio::fuzz::fuzz_config_space),
     ("virtio/console",         virtio::fuzz::fuzz_console),
     ("virtio/entropy",         virtio::fuzz::fuzz_entropy),
+    ("virtio/network",         virtio::fuzz::fuzz_network),
     ("virtio/registers",       virtio::fuzz::fuzz_registers),
 ];
 

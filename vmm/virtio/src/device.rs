@@ -10,6 +10,8 @@ pub type Memory = GuestMemoryMmap<()>;
 /// The device types that exist here, with the numbers of the virtio standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// An Ethernet card.
+    Network,
     /// A disk.
     Block,
     /// One serial-like port.
@@ -22,6 +24,7 @@ impl Kind {
     /// Device id of the standard, section 5.
     pub fn number(self) -> u16 {
         match self {
+            Self::Network => 1,
             Self::Block => 2,
             Self::Console => 3,
             Self::Entropy => 4,
@@ -31,6 +34,7 @@ impl Kind {
     /// PCI class, subclass and programming interface.
     pub fn pci_class(self) -> [u8; 3] {
         match self {
+            Self::Network => [0x02, 0x00, 0x00], // Ethernet
             Self::Block => [0x01, 0x80, 0x00],   // mass storage, other
             Self::Console => [0x07, 0x80, 0x00], // communication, other
             Self::Entropy => [0xff, 0x00, 0x00], // none of the defined classes
@@ -63,6 +67,8 @@ pub trait Device: Send {
     fn queue_sizes(&self) -> &'static [u16];
     /// Reads the device's configuration; bytes past its end read as zero.
     fn read_config(&self, offset: usize, data: &mut [u8]);
+    /// The guest's driver is ready and has accepted these feature bits, which were offered.
+    fn started(&mut self, _features: u64) {}
     /// The guest has posted something on `queue`. An error is the guest's breach of the ring
     /// rules and stops the device until the guest resets it.
     fn serve(&mut self, queue: u16, ring: &mut Ring, memory: &Memory) -> Result<Turn, BadRing>;

@@ -16,6 +16,7 @@ use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 use crate::blk::{Block, Disk, DiskError};
 use crate::console::{Console, Sink};
 use crate::device::{Device, Memory};
+use crate::net::{FRAME_BYTES_MAX, NET_HEADER_BYTES, Net, Offloads, Wire};
 use crate::pci::{BAR_BYTES, Face, Function, from_cf8, from_ecam};
 use crate::ring::CHAINS_PER_TURN_MAX;
 use crate::rng::{Entropy, EntropySource};
@@ -136,18 +137,24 @@ fn write_u32<D: Device>(function: &mut Function<D>, memory: &Memory, at: u64, va
 
 /// What a well-behaved driver does until DRIVER_OK, with rings at the fuzzed places.
 fn bring_up<D: Device>(function: &mut Function<D>, memory: &Memory) {
+    bring_up_with(function, memory, 0);
+}
+
+/// The same, with these feature bits of the device's own.
+fn bring_up_with<D: Device>(function: &mut Function<D>, memory: &Memory, features: u32) {
     for status in [1u8, 3] {
         function.write_bar(0x14, &[status], memory);
     }
     write_u32(function, memory, 0x08, 1);
     write_u32(function, memory, 0x0c, 1); // VIRTIO_F_VERSION_1
     write_u32(function, memory, 0x08, 0);
-    write_u32(function, memory, 0x0c, 1 << 28); // indirect descriptors
+    write_u32(function, memory, 0x0c, 1 << 28 | features); // indirect descriptors
     function.write_bar(0x14, &[11], memory);
     for queue in 0..function.queues() {
         function.write_bar(0x16, &queue.to_le_bytes(), memory);
         function.write_bar(0x18, &QUEUE_SIZE.to_le_bytes(), memory);
-        for (at, address) in [(0x20, DESCRIPTORS), (0x28, AVAILABLE), (0x30, USED)] {
+        let used = used_ring(queue);
+        for (at, address) in [(0x20, DESCRIPTORS), (0x28, AVAILABLE), (0x30, used)] {
             function.write_bar(at, &address.to_le_bytes(), memory);
         }
         function.write_bar(0x1c, &1u16.to_le_bytes(), memory);
@@ -174,7 +181,7 @@ fn lay_out(data: &[u8], memory: &Memory) {
 /// Serves all queues until they rest; every used entry must name a head that was available.
 fn serve_all<D: Device>(function: &mut Function<D>, memory: &Memory) {
     for queue in 0..function.queues() {
-        let before = used_index(memory);
+        let before = used_index(queue, memory);
         let mut turns = 0;
         loop {
             let service = function.serve(queue, memory);
@@ -185,7 +192,7 @@ fn serve_all<D: Device>(function: &mut Function<D>, memory: &Memory) {
                 break;
             }
         }
-        let given = used_index(memory).wrapping_sub(before);
+        let given = used_index(queue, memory).wrapping_sub(before);
         assert!(
             u32::from(given) <= turns * CHAINS_PER_TURN_MAX,
             "more given back than taken"
@@ -193,9 +200,14 @@ fn serve_all<D: Device>(function: &mut Function<D>, memory: &Memory) {
     }
 }
 
-fn used_index(memory: &Memory) -> u16 {
+/// Each queue's own, so that what comes back can be counted.
+fn used_ring(queue: u16) -> u64 {
+    USED + u64::from(queue) * 0x200
+}
+
+fn used_index(queue: u16, memory: &Memory) -> u16 {
     memory
-        .read_obj(GuestAddress(USED + 2))
+        .read_obj(GuestAddress(used_ring(queue) + 2))
         .expect("the used ring lies in memory")
 }
 
@@ -232,6 +244,57 @@ pub fn fuzz_console(data: &[u8]) {
         function.serve(1, &memory);
         function.device_mut().sink_mut().room = round * 7;
     }
+}
+
+/// A wire that takes a frame now and then, and sends what the input says.
+struct Loose {
+    to_guest: Vec<Vec<u8>>,
+    takes: bool,
+}
+
+impl Wire for Loose {
+    fn receive(&mut self, into: &mut [u8]) -> Option<usize> {
+        let packet = self.to_guest.pop()?;
+        into[..packet.len()].copy_from_slice(&packet);
+        Some(packet.len())
+    }
+
+    fn send(&mut self, packet: &[u8]) -> bool {
+        let frame = packet.len() - NET_HEADER_BYTES;
+        assert!(
+            (14..=FRAME_BYTES_MAX).contains(&frame),
+            "a frame of {frame}"
+        );
+        assert!(
+            packet[0] <= 1 && [0, 1, 4].contains(&packet[1]),
+            "a clean header"
+        );
+        self.takes = !self.takes;
+        self.takes
+    }
+
+    fn guest_can(&mut self, _: Offloads) {}
+}
+
+/// Frames both ways through rings full of nonsense, with any of the features.
+pub fn fuzz_network(data: &[u8]) {
+    const OFFERED: u32 = 1 | 1 << 1 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 12 | 1 << 15;
+    let (choice, data) = data.split_at(data.len().min(2));
+    let choice = choice
+        .iter()
+        .fold(0, |all, byte| all << 8 | u32::from(*byte));
+    let memory = memory();
+    let to_guest = data.chunks(1500).take(16).map(<[u8]>::to_vec).collect();
+    let wire = Loose {
+        to_guest,
+        takes: false,
+    };
+    let mut function = Function::new(Net::new(wire, [2, 0, 0, 0, 0, 1], 1500), 0xc000_0000);
+    bring_up_with(&mut function, &memory, choice & OFFERED);
+    lay_out(data, &memory);
+    serve_all(&mut function, &memory);
+    function.device_mut().wire_mut().to_guest = vec![vec![0; 4096]; 3];
+    serve_all(&mut function, &memory);
 }
 
 /// Requests for randomness.
@@ -304,7 +367,9 @@ pub fn fuzz_registers(data: &[u8]) {
 mod tests {
     use corpus::replay;
 
-    use super::{fuzz_block, fuzz_config_space, fuzz_console, fuzz_entropy, fuzz_registers};
+    use super::{
+        fuzz_block, fuzz_config_space, fuzz_console, fuzz_entropy, fuzz_network, fuzz_registers,
+    };
 
     const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -316,6 +381,11 @@ mod tests {
     #[test]
     fn no_bytes_break_the_console() {
         replay(HERE, "console", fuzz_console);
+    }
+
+    #[test]
+    fn no_bytes_break_the_network_card() {
+        replay(HERE, "network", fuzz_network);
     }
 
     #[test]

@@ -167,6 +167,8 @@ pub enum Done {
 pub struct Ring {
     queue: Queue,
     chain: Option<Chain>,
+    /// Several chains were given back at once, which the queue did not count one by one.
+    batch: bool,
 }
 
 impl Ring {
@@ -174,6 +176,7 @@ impl Ring {
         Ring {
             queue,
             chain: Some(Chain::default()),
+            batch: false,
         }
     }
 
@@ -280,6 +283,33 @@ impl Ring {
             .map_err(|_| BadRing::Memory)
     }
 
+    /// Returns several chains so that the guest sees all of them at once or none: a frame in
+    /// several buffers is whole when the guest looks.
+    pub fn give_back_all(
+        &mut self,
+        mut chains: Vec<(Chain, u32)>,
+        memory: &Memory,
+    ) -> Result<(), BadRing> {
+        let Some((last, written)) = chains.pop() else {
+            return Ok(());
+        };
+        let first = self.queue.next_used();
+        for (at, (chain, written)) in (0u16..).zip(&chains) {
+            let slot = first.wrapping_add(at) % self.queue.size();
+            let mut element = [0; 8];
+            element[..2].copy_from_slice(&chain.head.to_le_bytes());
+            element[4..].copy_from_slice(&written.to_le_bytes());
+            let place = self.queue.used_ring() + 4 + u64::from(slot) * 8;
+            memory
+                .write_slice(&element, GuestAddress(place))
+                .map_err(|_| BadRing::Memory)?;
+            self.queue
+                .set_next_used(first.wrapping_add(at).wrapping_add(1));
+        }
+        self.batch |= !chains.is_empty();
+        self.give_back(last, written, memory)
+    }
+
     /// Undoes the last `take`: the same chain will come again.
     pub fn put_back(&mut self, chain: Chain) {
         self.chain = Some(chain);
@@ -289,8 +319,10 @@ impl Ring {
 
     /// Whether the guest wants an interrupt for what was given back.
     pub(crate) fn wants_interrupt(&mut self, memory: &Memory) -> Result<bool, BadRing> {
-        self.queue
-            .needs_notification(memory)
+        let wanted = self.queue.needs_notification(memory);
+        let batch = std::mem::take(&mut self.batch);
+        wanted
+            .map(|wanted| wanted || batch)
             .map_err(|_| BadRing::Memory)
     }
 }

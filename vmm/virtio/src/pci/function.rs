@@ -170,6 +170,7 @@ impl<D: Device> Function<D> {
         match self.registers.build_rings(memory) {
             Some(rings) => {
                 self.rings = rings;
+                self.device.started(self.registers.accepted());
                 0
             }
             None => self.stop().map_or(0, |vector| 1 << vector),

@@ -123,6 +123,11 @@ impl Registers {
         self.status & (DRIVER_OK | NEEDS_RESET | FAILED) == DRIVER_OK
     }
 
+    /// What the driver accepted of what was offered.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted & self.offered
+    }
+
     pub(super) fn config_vector(&self) -> u16 {
         self.config_vector
     }
