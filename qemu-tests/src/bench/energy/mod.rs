@@ -213,9 +213,7 @@ impl fmt::Display for Report {
             }
         }
         writeln!(out)?;
-        let verdicts = self.verdicts.iter();
-        verdicts
-            .map(|verdict| super::report::draw_verdict(out, verdict))
-            .collect()
+        let mut verdicts = self.verdicts.iter();
+        verdicts.try_for_each(|verdict| super::report::draw_verdict(out, verdict))
     }
 }
