@@ -5,6 +5,10 @@
 //! Does not:  do I/O, read clocks, reserve anything or move anything.
 //! Bounds:    each part names its own maxima.
 //! Trusts:    capacities and site states for what their nodes said last.
-//! Start at:  `protocol::Microwatts`.
+//! Start at:  `score::rank`, `overload::Overloads`.
 
 #![forbid(unsafe_code)]
+
+pub mod overload;
+pub mod score;
+pub mod why;

@@ -21,6 +21,7 @@ pub mod node;
 pub mod page;
 pub mod peer;
 pub mod place;
+pub mod policy;
 pub mod power;
 pub mod problem;
 pub mod request;
@@ -43,6 +44,7 @@ pub use place::{
     Approve, Capacity, Event, EventPage, NodeEntry, OwnerWord, OwnerWordTaken, PendingNode, Place,
     SiteEntry, Standing, Wish,
 };
+pub use policy::{BadPolicy, Policy};
 pub use power::{Microjoules, Microwatts};
 pub use problem::{Code, Problem};
 pub use request::{Answer, BadRetryKey, Command, Request, RetryKey, StopRequest};

@@ -122,6 +122,8 @@ enum Command {
     },
     /// Run random histories over whole nodes: host stack, sessions, overlay, disk
     Fat(crate::fat::command::Fat),
+    /// Overloads of VMPlaceS at many sizes: our scheduler beside a central one
+    Place(crate::overload::command::Place),
     /// Print the history of a seed, for `replay`
     Draw { seed: u64 },
     /// Measure clusters of many sizes, ours beside flat SWIM; write tables and pictures
@@ -204,6 +206,7 @@ pub fn main() -> ExitCode {
         }
         Command::Replay { file, log, machine } => replay(&file, log, machine),
         Command::Fat(asked) => crate::fat::command::fat(&asked),
+        Command::Place(asked) => crate::overload::command::place(&asked),
         Command::Draw { seed } => {
             print(&draw::history(seed).to_toml().unwrap_or_default());
             Ok(true)

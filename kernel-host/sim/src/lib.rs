@@ -20,6 +20,7 @@ pub mod ids;
 pub mod machine;
 pub mod measure;
 pub mod ordeal;
+pub mod overload;
 pub mod progress;
 pub mod report;
 pub mod scenarios;
