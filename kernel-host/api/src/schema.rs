@@ -388,6 +388,7 @@ mod shapes {
         Field("alive",      Count,                    Always,   "Its nodes that are alive"),
         Field("vms",        Count,                    Always,   "VMs on nodes that are alive"),
         Field("free",       Bytes,                    Always,   "Memory that nodes alive have left"),
+        Field("round_trip_us", Count,                 Nullable, "From the asked node, measured or guessed; null: its own site, or not known"),
         Field("age_ms",     Count,                    Nullable, "Age of this; null: the node's own site"),
     ];
     pub const SITE_ENTRY_PAGE: &[Field] = &[

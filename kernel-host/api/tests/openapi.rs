@@ -252,6 +252,7 @@ fn what_is_known_of_the_cluster_fits_its_schemas() {
         alive: 0,
         vms: 2,
         free: ByteCount::gib(1),
+        round_trip_us: Some(50_200),
         age_ms: Some(4),
     };
     let pending = PendingNode {

@@ -120,10 +120,10 @@ lon-1   lon   alive        14 GiB of 16 GiB   2 s ago
     assert_eq!(
         ran.output,
         "\
-NAME  STATE        NODES   VMS  FREE      AS-OF
-ams   incomplete   2 of 3  1    14.9 GiB  now
-fra   unreachable  0 of 1  0    0 B       8 min ago
-lon   whole        1 of 1  1    14 GiB    2 s ago
+NAME  STATE        NODES   VMS  FREE      RTT    AS-OF
+ams   incomplete   2 of 3  1    14.9 GiB  -      now
+fra   unreachable  0 of 1  0    0 B       -      8 min ago
+lon   whole        1 of 1  1    14 GiB    50 ms  2 s ago
 "
     );
     let page: Vec<SiteEntry> =

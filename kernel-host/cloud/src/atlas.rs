@@ -378,6 +378,7 @@ impl Atlas {
             alive: count(alive.count()),
             vms: known.clone().map(|capacity| capacity.vms).sum(),
             free: known.map(Capacity::free).sum::<ByteCount>(),
+            round_trip_us: site.round_trip_us,
             age_ms: site.age_ms,
         }
     }

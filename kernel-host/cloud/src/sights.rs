@@ -54,6 +54,8 @@ pub struct SiteSight {
     pub name: Name,
     /// Some node of it answers.
     pub reachable: bool,
+    /// A round trip to it, measured or guessed. `None`: the own site, or not known.
+    pub round_trip_us: Option<u64>,
     /// Age of this knowledge. `None`: the asking node's own site.
     pub age_ms: Option<u64>,
     /// This node keeps the site's records.

@@ -179,6 +179,7 @@ fn atlas(nodes: &[Node], at: usize) -> Atlas {
         id: site::id_of(name),
         name: name.clone(),
         reachable,
+        round_trip_us: None,
         age_ms: (*name != nodes[at].site).then_some(2_000),
         kept: true,
     });

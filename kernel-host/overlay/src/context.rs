@@ -6,11 +6,15 @@
 //! Trusts:    its caller for the time, which never goes back.
 //! Start at:  `Context`.
 
+use crate::coordinates::Coordinates;
 use netcore::dice::Dice;
-use protocol::peer::{Channel, Contact, Life, Message, Record, RecordKey, Signature};
+use protocol::peer::{Channel, Contact, Coordinate, Life, Message, Record, RecordKey, Signature};
 use protocol::{Moment, NodeId, SiteId};
 use std::collections::VecDeque;
 use std::fmt;
+
+/// Half the resolution of the clock that round trips are measured with.
+const HALF_TICK_US: u64 = 500;
 
 /// What a signature is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Context<'a> {
     pub me: NodeId,
     pub site: SiteId,
     pub dice: &'a mut Dice,
+    /// Our place among the nodes: whoever measures a round trip tells it here.
+    pub coordinates: &'a mut Coordinates,
     pub keyring: &'a mut dyn Keyring,
     pub out: &'a mut Outbox,
 }
@@ -67,6 +73,13 @@ impl Context<'_> {
     /// Milliseconds of the monotonic clock: all deadlines are in these.
     pub const fn now_ms(&self) -> u64 {
         self.now.uptime_ms
+    }
+
+    /// A peer that says that it is at `place` answered after so long. Clocks tick in milliseconds:
+    /// half a tick is what an answer within one took.
+    pub fn measured(&mut self, peer: NodeId, place: &Coordinate, took_ms: u64) {
+        let took_us = (took_ms * 1000).max(HALF_TICK_US);
+        self.coordinates.observe(self.me, peer, place, took_us);
     }
 
     pub fn send(&mut self, to: NodeId, channel: Channel, message: Message) {

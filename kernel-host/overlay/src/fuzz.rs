@@ -162,6 +162,7 @@ pub fn fuzz_swim(data: &[u8]) {
             me: me.node,
             site,
             dice: &mut dice,
+            coordinates: &mut crate::coordinates::Coordinates::new(),
             keyring: &mut keyring,
             out: &mut out,
         };

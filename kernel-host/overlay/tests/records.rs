@@ -5,6 +5,7 @@ mod world;
 
 use netcore::dice::Dice;
 use overlay::clock::Clock;
+use overlay::coordinates::Coordinates;
 use overlay::store::{Limits, Outcome, Refusal, Store};
 use overlay::{Context, Event, Keyring, Outbox, Rules};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
@@ -20,6 +21,7 @@ struct Bench {
     clock: Clock,
     keyring: Stamps,
     dice: Dice,
+    coordinates: Coordinates,
     out: Outbox,
     now_ms: u64,
 }
@@ -39,6 +41,7 @@ impl Bench {
                 revoked: BTreeSet::new(),
             },
             dice: Dice::new(1),
+            coordinates: Coordinates::new(),
             out: Outbox::default(),
             now_ms: 1000,
         }
@@ -58,6 +61,7 @@ impl Bench {
             me: node_id(0, 1),
             site: site_id(0),
             dice: &mut self.dice,
+            coordinates: &mut self.coordinates,
             keyring: &mut self.keyring,
             out: &mut self.out,
         };

@@ -150,6 +150,9 @@ pub struct SiteEntry {
     pub vms: u32,
     /// Memory that its nodes that are alive have left.
     pub free: ByteCount,
+    /// A round trip from the answering node: measured, or guessed from others' measurements.
+    /// `null`: its own site, or not known.
+    pub round_trip_us: Option<u64>,
     /// Age of this knowledge. `null`: the answering node's own site.
     pub age_ms: Option<u64>,
 }

@@ -10,8 +10,8 @@ use protocol::peer::recon::{
 };
 use protocol::peer::record::RECORD_BYTES_MAX;
 use protocol::peer::{
-    Channel, Life, MemberLine, Message, NodeCard, RECORD_BODY_BYTES_MAX, Realm, Record, RecordKey,
-    RecordKind, Signature, SiteLoad, SiteMembers, Stamp, Version,
+    Channel, Coordinate, Life, MemberLine, Message, NodeCard, RECORD_BODY_BYTES_MAX, Realm, Record,
+    RecordKey, RecordKind, Signature, SiteLoad, SiteMembers, Stamp, Version,
 };
 use protocol::{NodeId, SiteId, Timestamp};
 use std::net::SocketAddr;
@@ -89,6 +89,11 @@ fn words() -> Vec<(&'static str, Vec<u8>)> {
         usage: usage(),
         lost: Few::new([SiteId::from_bytes([8; 16])]),
         acknowledged: wall(),
+        place: Coordinate {
+            axes_us: [1, -70, 24_000],
+            height_us: 90,
+            error_milli: 40,
+        },
     };
     let card = NodeCard {
         name: "node-a".parse().unwrap(),

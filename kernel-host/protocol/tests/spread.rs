@@ -5,7 +5,7 @@ use protocol::peer::admission::Few;
 use protocol::peer::capped::Capped;
 use protocol::peer::record::RECORD_BYTES_MAX;
 use protocol::peer::spread::{NAMES_MAX, SpreadMessage};
-use protocol::peer::{Channel, DATAGRAM_BYTES_MAX, Message};
+use protocol::peer::{Channel, Coordinate, DATAGRAM_BYTES_MAX, Message};
 use std::path::Path;
 
 fn payload(length: usize) -> Option<Message> {
@@ -23,6 +23,11 @@ fn words() -> Vec<(&'static str, SpreadMessage)> {
             SpreadMessage::Here {
                 number: 300,
                 is_accepted: true,
+                place: Coordinate {
+                    axes_us: [-5_000_000, 300, 0],
+                    height_us: 700,
+                    error_milli: 250,
+                },
             },
         ),
         ("bye", SpreadMessage::Bye),

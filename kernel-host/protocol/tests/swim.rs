@@ -6,7 +6,7 @@ use protocol::peer::admission::Few;
 use protocol::peer::swim::{
     ACCUSERS_MAX, BOOTS_MAX, Claim, Fact, Own, RUMOURS_MAX, Rumours, STATE_FACTS_MAX, SwimMessage,
 };
-use protocol::peer::{Channel, Life, Message};
+use protocol::peer::{Channel, Coordinate, Life, Message};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -66,6 +66,11 @@ fn words() -> Vec<(&'static str, Channel, SwimMessage)> {
         own: own(six()),
         digest: 0xdead_beef,
         rumours: rumours(),
+        place: Coordinate {
+            axes_us: [12_000, -300, 0],
+            height_us: 100,
+            error_milli: 1000,
+        },
     };
     let ping_for = SwimMessage::PingFor {
         seq: 301,

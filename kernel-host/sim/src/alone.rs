@@ -37,6 +37,7 @@ impl Alone {
             me: self.me.node,
             site: self.me.site,
             dice: &mut self.dice,
+            coordinates: &mut overlay::coordinates::Coordinates::new(),
             keyring: &mut self.keyring,
             out: &mut self.out,
         };

@@ -26,6 +26,13 @@ pub struct Whole {
     refused: Option<u64>,
 }
 
+impl Whole {
+    /// What runs, and the last time that it was told.
+    pub const fn overlay(&self) -> (&Overlay, Moment) {
+        (&self.overlay, self.now)
+    }
+}
+
 impl Machine for Whole {
     const TELLS_ALL: bool = false;
 

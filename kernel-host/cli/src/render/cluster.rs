@@ -106,11 +106,17 @@ impl Resource for SiteEntry {
             Column { key: "nodes", shown: Table, cell: |site, _| Cell::plain(format!("{} of {}", site.alive, site.nodes)) },
             Column { key: "vms",   shown: Table, cell: |site, _| Cell::plain(site.vms) },
             Column { key: "free",  shown: Table, cell: |site, _| Cell::plain(site.free.human()) },
+            Column { key: "rtt",   shown: Table, cell: |site, _| dash(site.round_trip_us.map(round_trip)) },
             Column { key: "id",    shown: Wide,  cell: |site, _| Cell::plain(site.id) },
             Column { key: "as-of", shown: Table, cell: |site, _| as_of(site.age_ms) },
         ];
         COLUMNS
     }
+}
+
+/// Rounded up: that it takes no time is never said.
+fn round_trip(us: u64) -> String {
+    format!("{} ms", us.div_ceil(1000))
 }
 
 impl Resource for PendingNode {

@@ -120,10 +120,11 @@ pub fn join(fake: &FakeNode) {
         node(0x31, "lon-1", "lon", Standing::Alive, 2_400),
         node(0x41, "fra-1", "fra", Standing::Unreachable, 500_000),
     ];
-    let sight = |called: &str, reachable, age_ms| SiteSight {
+    let sight = |called: &str, reachable, age_ms: Option<u64>| SiteSight {
         id: site::id_of(&name(called)),
         name: name(called),
         reachable,
+        round_trip_us: age_ms.filter(|_| reachable).map(|_| 49_700),
         age_ms,
         kept: true,
     };

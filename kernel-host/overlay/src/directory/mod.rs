@@ -15,10 +15,13 @@ pub mod watch;
 
 use crate::clock::Clock;
 use crate::context::Context;
+use crate::coordinates::Coordinates;
 use crate::store::{Entry, Store};
 use backups::Backups;
 use protocol::peer::load::Usage;
-use protocol::peer::{Life, Realm, Record, RecordKey, RecordKind, SiteLoad, SiteMembers, Stamp};
+use protocol::peer::{
+    Coordinate, Life, Realm, Record, RecordKey, RecordKind, SiteLoad, SiteMembers, Stamp,
+};
 use protocol::peer::{Version, members::Health};
 use protocol::{Moment, NodeId, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +51,7 @@ struct Word {
     /// The members that its latest load spoke of.
     load_members: Version,
     acknowledged: Stamp,
+    place: Coordinate,
 }
 
 #[derive(Debug, Default)]
@@ -281,6 +285,7 @@ impl Directory {
         word.lost_written = record.written;
         word.load_members = load.members;
         word.acknowledged = load.acknowledged;
+        word.place = load.place;
         let mut changes = Vec::new();
         if is_new {
             changes.push(Change::NewSite(site));
@@ -361,6 +366,7 @@ impl Word {
             lost_written: Stamp::default(),
             load_members: Version::default(),
             acknowledged: Stamp::default(),
+            place: Coordinates::new().place(),
         }
     }
 

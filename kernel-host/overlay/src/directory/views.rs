@@ -10,7 +10,7 @@
 use super::{Directory, View, Word, members_of};
 use crate::overlay::{NodeState, NodeView, SiteView};
 use protocol::peer::members::Health;
-use protocol::peer::{Contact, MemberLine, SiteMembers, Stamp};
+use protocol::peer::{Contact, Coordinate, MemberLine, SiteMembers, Stamp};
 use protocol::{NodeId, SiteId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -147,6 +147,14 @@ impl Directory {
         targets
     }
 
+    /// Where a site is, by its latest word.
+    pub fn place(&self, site: SiteId) -> Option<&Coordinate> {
+        let words = self.sites.get(&site)?.words.iter();
+        let words = words.filter(|word| !word.ended);
+        let last = words.max_by_key(|word| (word.written, word.speaker));
+        last.map(|word| &word.place)
+    }
+
     /// All sites that are not retired, and how many nodes each last said are there.
     pub fn sizes(&self) -> impl Iterator<Item = (SiteId, u32)> {
         let known = self.sites.iter().filter(|(_, site)| !site.is_retired);
@@ -171,6 +179,7 @@ impl Directory {
             usage: best.map(|word| word.usage),
             is_reachable: self.is_reachable(view, site),
             as_of: best.map(|word| word.written.wall()),
+            round_trip_us: None,
         })
     }
 

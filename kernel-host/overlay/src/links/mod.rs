@@ -13,7 +13,7 @@ pub mod plan;
 
 use crate::context::Context;
 use protocol::peer::spread::SpreadMessage;
-use protocol::peer::{Channel, Message};
+use protocol::peer::{Channel, Coordinate, Message};
 use protocol::{NodeId, SiteId};
 use std::collections::BTreeMap;
 
@@ -184,6 +184,12 @@ impl Links {
         (far.rtt_us > 0).then_some(far.rtt_us)
     }
 
+    /// The round trip to our link's end in a site, if it was measured.
+    pub fn site_rtt_us(&self, site: SiteId) -> Option<u64> {
+        let far = self.far.get(&site)?;
+        (far.is_up && far.rtt_us > 0).then_some(far.rtt_us)
+    }
+
     /// Sites that we hold a link to, and whether it works.
     pub fn far(&self) -> impl Iterator<Item = (SiteId, bool)> {
         self.far.iter().map(|(site, far)| (*site, far.is_up))
@@ -258,6 +264,7 @@ impl Links {
                     SpreadMessage::Here {
                         number,
                         is_accepted,
+                        place: cx.coordinates.place(),
                     },
                 );
             }
@@ -268,9 +275,10 @@ impl Links {
             SpreadMessage::Here {
                 number,
                 is_accepted,
+                place,
             } => {
                 self.strangers.remove(&from);
-                self.answered(cx, from, site, number, is_accepted);
+                self.answered(cx, (from, site), number, is_accepted, &place);
             }
             SpreadMessage::Bye => {
                 self.changed |= self.guests.remove(&from).is_some();
@@ -310,10 +318,10 @@ impl Links {
     fn answered(
         &mut self,
         cx: &mut Context<'_>,
-        from: NodeId,
-        site: SiteId,
+        (from, site): (NodeId, SiteId),
         number: u32,
         is_accepted: bool,
+        place: &Coordinate,
     ) {
         let Some(far) = self.far.get_mut(&site).filter(|far| far.node == Some(from)) else {
             return;
@@ -322,6 +330,7 @@ impl Links {
             return;
         }
         let now_ms = cx.now_ms();
+        cx.measured(from, place, now_ms - far.sent_ms);
         if !is_accepted {
             far.turn = far.turn.wrapping_add(1);
             far.misses = 0;

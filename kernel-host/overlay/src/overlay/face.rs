@@ -219,4 +219,7 @@ pub struct SiteView {
     pub is_reachable: bool,
     /// When it last said so. `None`: our own.
     pub as_of: Option<Timestamp>,
+    /// To it and back: measured on our link, else guessed from coordinates. `None`: our own, or
+    /// nobody knows yet, or it does not answer.
+    pub round_trip_us: Option<u64>,
 }

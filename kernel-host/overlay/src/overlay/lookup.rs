@@ -7,6 +7,7 @@
 //! Start at:  `Chart`.
 
 use super::{Answer, Input, NodeState, Overlay};
+use crate::coordinates::guess_us;
 use crate::lookup::rank::{Atlas, Peer};
 use crate::lookup::{self, Desk, Lookup};
 use protocol::peer::Contact;
@@ -38,6 +39,7 @@ struct Parts<'a> {
     directory: &'a crate::directory::Directory,
     store: &'a crate::store::Store,
     links: &'a crate::links::Links,
+    place: protocol::peer::Coordinate,
     /// Ages of words are judged by a clock that the step itself may move.
     clock: crate::clock::Clock,
     now: Moment,
@@ -108,8 +110,13 @@ impl Atlas for Chart<'_> {
     }
 
     fn distance_us(&self, node: NodeId, site: SiteId) -> u64 {
-        let otherwise = if site == self.site { NEAR_US } else { FAR_US };
-        self.parts.links.rtt_us(node).unwrap_or(otherwise)
+        if site == self.site {
+            return NEAR_US;
+        }
+        let place = |site| self.parts.directory.place(site);
+        let guess = || guess_us(&self.parts.place, place(site)?);
+        let measured = self.parts.links.rtt_us(node);
+        measured.or_else(guess).unwrap_or(FAR_US)
     }
 }
 
@@ -134,6 +141,7 @@ impl Overlay {
                 directory: &self.directory,
                 store: &self.store,
                 links: &self.links,
+                place: self.core.coordinates.place(),
                 clock: self.clock.clone(),
                 now,
             },

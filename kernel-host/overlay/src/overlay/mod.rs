@@ -23,6 +23,7 @@ mod upkeep;
 
 use crate::clock::Clock;
 use crate::context::{Context, Event, Keyring, Outbox};
+use crate::coordinates::Coordinates;
 use crate::directory::Directory;
 use crate::guardians::Presence;
 use crate::links::Links;
@@ -71,6 +72,7 @@ pub struct Counters {
 pub(crate) struct Core {
     pub me: Contact,
     pub dice: Dice,
+    pub coordinates: Coordinates,
     pub keyring: Box<dyn Keyring>,
     pub outbox: Outbox,
 }
@@ -82,6 +84,7 @@ impl Core {
             me: self.me.node,
             site: self.me.site,
             dice: &mut self.dice,
+            coordinates: &mut self.coordinates,
             keyring: self.keyring.as_mut(),
             out: &mut self.outbox,
         }
@@ -135,6 +138,7 @@ impl Overlay {
         let mut core = Core {
             me,
             dice,
+            coordinates: Coordinates::new(),
             keyring,
             outbox: Outbox::default(),
         };

@@ -9,6 +9,7 @@
 use super::journal::Entry;
 use super::site::Member;
 use super::{Counters, NodeState, NodeView, Overlay, SiteView};
+use crate::coordinates::guess_us;
 use crate::directory::View;
 use core::net::SocketAddr;
 use protocol::peer::{Contact, Life, Realm, Record, RecordKey, RecordKind};
@@ -125,6 +126,10 @@ impl Overlay {
             view.name = Some(self.site_name.clone());
             view.usage = Some(self.usage());
             view.as_of = None;
+        } else if view.is_reachable {
+            let (own, place) = (self.core.coordinates.place(), self.directory.place(site));
+            let guess = || guess_us(&own, place?);
+            view.round_trip_us = self.links.site_rtt_us(site).or_else(guess);
         }
         Some(view)
     }

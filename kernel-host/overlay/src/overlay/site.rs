@@ -244,6 +244,7 @@ impl Overlay {
             usage,
             lost: Few::new(self.directory.watching.lost()),
             acknowledged: self.acknowledged,
+            place: self.core.coordinates.place(),
         };
         self.say(now, RecordKind::SITE_LOAD, false, load.encode());
     }

@@ -280,8 +280,9 @@ impl Swim {
                 own,
                 digest,
                 rumours,
+                place,
             } => {
-                self.answered(cx, from, seq);
+                self.answered(cx, from, seq, &place);
                 if self.hear_with(cx, from, &own, &rumours) {
                     self.compare(cx, from, digest);
                 }
@@ -338,6 +339,7 @@ impl Swim {
             own: self.own(),
             digest: self.digest(),
             rumours,
+            place: cx.coordinates.place(),
         };
         cx.send(to, channel, Message::Swim(ack));
     }

@@ -12,7 +12,7 @@ use crate::context::Context;
 use protocol::NodeId;
 use protocol::peer::admission::Few;
 use protocol::peer::swim::{Own, Rumours, SwimMessage};
-use protocol::peer::{Channel, Message};
+use protocol::peer::{Channel, Coordinate, Message};
 
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
@@ -159,12 +159,20 @@ impl Swim {
         self.slowness = (self.slowness + 1).min(timing::SLOWNESS_MAX);
     }
 
-    /// `from` answered.
-    pub(super) fn answered(&mut self, cx: &mut Context<'_>, from: NodeId, seq: u32) {
+    /// `from`, which is at `place`, answered.
+    pub(super) fn answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        seq: u32,
+        place: &Coordinate,
+    ) {
         let is_it = |probe: &Probe| probe.seq == seq && probe.target == from;
         if let Some(at) = self.probes.iter().position(is_it) {
             let probe = self.probes.swap_remove(at);
             if probe.silent_helpers.is_none() {
+                let took_ms = cx.now_ms() - probe.sent_ms;
+                cx.measured(from, place, took_ms);
                 self.slowness = self.slowness.saturating_sub(1);
             }
         }

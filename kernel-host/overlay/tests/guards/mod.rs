@@ -185,6 +185,7 @@ impl Guards {
             me: host.id,
             site: site(host.site),
             dice: &mut host.dice,
+            coordinates: &mut overlay::coordinates::Coordinates::new(),
             keyring: &mut host.keys,
             out: &mut out,
         };
@@ -214,6 +215,7 @@ impl Guards {
             me: host.id,
             site: site(host.site),
             dice: &mut host.dice,
+            coordinates: &mut overlay::coordinates::Coordinates::new(),
             keyring: &mut host.keys,
             out: &mut out,
         };

@@ -240,6 +240,7 @@ impl Site {
             me: node.id,
             site: SITE,
             dice: &mut node.dice,
+            coordinates: &mut overlay::coordinates::Coordinates::new(),
             keyring: &mut Anyone,
             out: &mut out,
         };

@@ -304,6 +304,7 @@ impl World {
             me,
             site: site_id(at / self.per_site),
             dice: &mut dice,
+            coordinates: &mut overlay::coordinates::Coordinates::new(),
             keyring: &mut NoKeys,
             out: &mut out,
         };

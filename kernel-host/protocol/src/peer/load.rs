@@ -3,6 +3,7 @@
 //! Start at:  `SiteLoad`.
 
 use super::admission::Few;
+use super::coordinate::Coordinate;
 use super::{Stamp, Version};
 use crate::SiteId;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct SiteLoad {
     pub lost: Few<SiteId, WATCHED_MAX>,
     /// Everything written before this anywhere has reached this site.
     pub acknowledged: Stamp,
+    /// Where the site is, by its speaker.
+    pub place: Coordinate,
 }
 
 /// Sums over the nodes of a site that are there.

@@ -8,6 +8,7 @@
 
 use super::admission::Few;
 use super::capped::Capped;
+use super::coordinate::Coordinate;
 use super::recon::Mark;
 use super::record::RECORD_BYTES_MAX;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,12 @@ pub enum SpreadMessage {
     /// Be my neighbour, or: are you still there?
     Hello { number: u32 },
     /// Yes, or: I have too many.
-    Here { number: u32, is_accepted: bool },
+    Here {
+        number: u32,
+        is_accepted: bool,
+        /// Where the sender is.
+        place: Coordinate,
+    },
     /// We are neighbours no more.
     Bye,
     /// An encoded record, and how many nodes have passed it on.

@@ -9,6 +9,7 @@
 
 use super::Life;
 use super::admission::Few;
+use super::coordinate::Coordinate;
 use crate::NodeId;
 use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
@@ -87,6 +88,8 @@ pub enum SwimMessage {
         own: Own,
         digest: u32,
         rumours: Rumours,
+        /// Where the sender is.
+        place: Coordinate,
     },
     /// Is `target` there? I can't reach it.
     PingFor {

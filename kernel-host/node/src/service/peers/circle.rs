@@ -178,6 +178,7 @@ impl Peers for Circle {
                 id: view.site,
                 name: view.name.unwrap_or_else(|| name_of(view.site)),
                 reachable: view.is_reachable || view.site == own,
+                round_trip_us: view.round_trip_us,
                 age_ms: view.as_of.map(|at| now.wall.ms_since(at)),
                 kept: view.site == own || overlay.backup_sites(view.site).any(|site| site == own),
             };

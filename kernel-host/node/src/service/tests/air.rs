@@ -82,6 +82,7 @@ impl Peers for Link {
             reachable: numbers
                 .iter()
                 .any(|number| id(*number) == self.me || !self.air.is_away(id(*number))),
+            round_trip_us: None,
             age_ms: (!numbers.contains(&self.me.bytes()[0])).then_some(500),
             kept: true,
         };
