@@ -301,7 +301,7 @@ pub const ROUTES: &[Route] = routes! {
         "Lists images by name, and the nodes that have them";
     POST "/v1/images" CreateImage "createImage" "images" AT_NODE (json(Schema::NewImage))
         => 201 Json(Schema::Image), [Ambiguous, NameTaken, BlobMissing, LimitReached, HostSilent];
-        "Names blobs that are on the node as an image";
+        "Names blobs that are on the node as an image; one that is there already stays as it is";
     GET "/v1/images/{name}" ShowImage "showImage" "images" AT_NODE (Empty)
         => 200 Json(Schema::Image), [NotFound, Ambiguous, HostSilent];
         "Shows an image";

@@ -12,8 +12,14 @@ use protocol::{Page, SiteEntry, Vm, VmState, problem::exit};
 fn cluster() -> (FakeNode, tempfile::TempDir) {
     let node = FakeNode::start();
     let folder = tempfile::tempdir().unwrap();
-    let kernel = file(&folder, "kernel", b"a kernel");
-    let initrd = file(&folder, "initrd", &vec![7; 3 << 20]);
+    add_image(&node, &folder);
+    nodes::join(&node);
+    (node, folder)
+}
+
+fn add_image(node: &FakeNode, folder: &tempfile::TempDir) {
+    let kernel = file(folder, "kernel", b"a kernel");
+    let initrd = file(folder, "initrd", &vec![7; 3 << 20]);
     let ran = luc(&format!(
         "--via {} image add img --kernel {} --initrd {} --cmdline console=ttyS0",
         node.address(),
@@ -21,8 +27,6 @@ fn cluster() -> (FakeNode, tempfile::TempDir) {
         initrd.display()
     ));
     assert_eq!(ran.code, exit::DONE, "{ran:?}");
-    nodes::join(&node);
-    (node, folder)
 }
 
 #[test]
@@ -150,6 +154,27 @@ fn an_image_is_one_row_with_its_nodes() {
         ran.output,
         "NAME  SITES     NODES\nimg   ams, lon  fake, ams-2, lon-1\n"
     );
+}
+
+/// The asked node is the one that is meant, also if it knows of others with this very image.
+#[test]
+fn an_image_that_others_have_is_added_where_it_is_asked_for() {
+    let node = FakeNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    nodes::join(&node);
+    let list = format!(
+        "--via {} image list --columns name,sites,nodes",
+        node.address()
+    );
+    assert_eq!(
+        luc(&list).output,
+        "NAME  SITES     NODES\nimg   ams, lon  ams-2, lon-1\n"
+    );
+    add_image(&node, &folder);
+    let with_fake = "NAME  SITES     NODES\nimg   ams, lon  fake, ams-2, lon-1\n";
+    assert_eq!(luc(&list).output, with_fake);
+    add_image(&node, &folder); // once more is done already
+    assert_eq!(luc(&list).output, with_fake);
 }
 
 #[test]

@@ -169,8 +169,20 @@ fn an_image_needs_all_its_parts() {
     assert!(matches!(refused, Refusal::BlobMissing { received: 3, .. }));
     put(&mut world, b"kernel", 3, 6).unwrap();
     world.ask(image("img", Digest::of(b"kernel"))).unwrap();
-    let refused = world.ask(image("img", Digest::of(b"kernel"))).unwrap_err();
+}
+
+#[test]
+fn an_image_is_made_once_however_often_it_is_asked_for() {
+    let mut world = World::new(ByteCount::mib(1));
+    let (kernel, other) = (world.upload(b"kernel"), world.upload(b"other"));
+    let made = world.ask(image("img", kernel)).unwrap();
+    assert_eq!(world.ask(image("img", kernel)).unwrap(), made);
+    let refused = world.ask(image("img", other)).unwrap_err();
     assert!(matches!(refused, Refusal::NameTaken { kind: "image", .. }));
+    // Asked for twice, it holds its parts once.
+    let name = "img".parse().unwrap();
+    world.ask(Command::DeleteImage(name)).unwrap();
+    assert!(!world.blobs.contains_key(&kernel), "its part went with it");
 }
 
 #[test]

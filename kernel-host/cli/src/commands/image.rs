@@ -72,12 +72,9 @@ fn make(add: &ImageAdd, session: &mut Session<'_>) -> Done {
     }
 }
 
+/// Whether the image is there already is for its node to say: what others list may be of another
+/// node, or of the past.
 fn make_at(add: &ImageAdd, client: &Client, session: &mut Session<'_>) -> Result<Image, Problem> {
-    let known = match client.show_image(&add.name) {
-        Ok(image) => Some(image),
-        Err(problem) if problem.code == Code::NotFound => None,
-        Err(problem) => return Err(problem),
-    };
     let quiet = session.common.quiet;
     let mut digests = [None; 3];
     let parts = [
@@ -101,26 +98,7 @@ fn make_at(add: &ImageAdd, client: &Client, session: &mut Session<'_>) -> Result
         disk,
         cmdline,
     };
-    let image = match known {
-        Some(image) if same(&image, &new) => {
-            if !quiet {
-                session
-                    .streams
-                    .tell(format_args!("Image `{}` is exactly this already", new.name));
-            }
-            image
-        }
-        _ => client.create_image(&new)?,
-    };
-    Ok(image)
-}
-
-/// Adding what is there already is done already.
-fn same(image: &Image, new: &NewImage) -> bool {
-    image.kernel.digest == new.kernel
-        && image.initrd.map(|part| part.digest) == new.initrd
-        && image.disk.map(|part| part.digest) == new.disk
-        && image.cmdline == new.cmdline
+    client.create_image(&new)
 }
 
 /// The images as they are at their places, each with the node to delete it from.
