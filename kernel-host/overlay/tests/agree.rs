@@ -3,6 +3,7 @@
 
 mod world;
 
+use overlay::overlay::journal::Happening;
 use overlay::{Draft, Input, NodeState};
 use protocol::peer::{Realm, RecordKey, RecordKind};
 use world::{World, contact, node_id, site_id};
@@ -82,6 +83,51 @@ fn a_lost_site_is_unreachable_everywhere_and_comes_back() {
     for a in 0..2 {
         assert_eq!(world.state((a, 1), (2, 1)), Some(NodeState::Alive), "{a}");
     }
+    let site = site_id(2);
+    for a in 0..2 {
+        let overlay = &world.node(a, 1).overlay;
+        let of_site = overlay
+            .journal(0)
+            .map(|entry| entry.what)
+            .filter(|what| match what {
+                Happening::SiteFound { site: of, .. }
+                | Happening::SiteLost { site: of }
+                | Happening::SiteBack { site: of } => *of == site,
+                _ => false,
+            });
+        let told = [
+            Happening::SiteFound { site, alive: 1 },
+            Happening::SiteLost { site },
+            Happening::SiteBack { site },
+        ];
+        assert_eq!(of_site.collect::<Vec<_>>(), told, "{a}");
+    }
+    world.check();
+}
+
+#[test]
+fn who_is_new_in_another_site_is_noted_also_when_the_newcomer_speaks_for_it() {
+    let mut world = World::new();
+    world.start(0, 1, 1, Default::default());
+    world.start(1, 5, 1, Default::default());
+    world.introduce(contact(0, 1), contact(1, 5));
+    world.run(10_000);
+    for number in [9, 2] {
+        world.start(1, number, 1, Default::default());
+        world.introduce(contact(1, 5), contact(1, number));
+        world.run(5_000);
+    }
+    let journal = world.node(0, 1).overlay.journal(0);
+    let of_site = journal
+        .map(|entry| entry.what)
+        .filter(|what| !matches!(what, Happening::NodeSuspect { .. }));
+    let site = site_id(1);
+    let alive = |number| Happening::NodeAlive {
+        node: node_id(1, number),
+        site,
+    };
+    let told = [Happening::SiteFound { site, alive: 1 }, alive(9), alive(2)];
+    assert_eq!(of_site.collect::<Vec<_>>(), told);
     world.check();
 }
 

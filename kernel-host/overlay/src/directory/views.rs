@@ -108,8 +108,23 @@ impl Directory {
         Some(shown(site, &line, written, self.is_reachable(view, site)))
     }
 
+    /// What is said of each member of a site.
+    pub fn health(&self, view: &View<'_>, site: SiteId) -> Vec<(NodeId, Health)> {
+        let lines = self.lines(view, site).into_values();
+        lines.map(|(line, _)| (line.node, line.health)).collect()
+    }
+
     /// All nodes of another site.
     pub fn nodes(&self, view: &View<'_>, site: SiteId) -> Vec<NodeView> {
+        let is_reachable = self.is_reachable(view, site);
+        let lines = self.lines(view, site).into_values();
+        lines
+            .map(|(line, written)| shown(site, &line, written, is_reachable))
+            .collect()
+    }
+
+    /// The best line about each member of a site, and when it was said.
+    fn lines(&self, view: &View<'_>, site: SiteId) -> BTreeMap<NodeId, (MemberLine, Stamp)> {
         let mut lines: BTreeMap<NodeId, (MemberLine, Stamp)> = BTreeMap::new();
         for word in self.words(view, site) {
             let Some(entry) = members_of(view.store, word.speaker) else {
@@ -120,11 +135,7 @@ impl Directory {
                 *best = (better(best.0, line), best.1.max(word.written));
             }
         }
-        let is_reachable = self.is_reachable(view, site);
-        let lines = lines.into_values();
         lines
-            .map(|(line, written)| shown(site, &line, written, is_reachable))
-            .collect()
     }
 
     /// Nodes of another site that may answer, the speakers first.

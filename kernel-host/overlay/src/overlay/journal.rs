@@ -4,7 +4,7 @@
 
 use protocol::peer::Life;
 use protocol::{Moment, NodeId, SiteId, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Entries kept; beyond, the oldest go.
 pub const ENTRIES_MAX: usize = 256;
@@ -35,6 +35,11 @@ pub enum Happening {
     NodeLeft {
         node: NodeId,
         site: SiteId,
+    },
+    /// A site that was not known here, and how many nodes of it are there.
+    SiteFound {
+        site: SiteId,
+        alive: u32,
     },
     SiteLost {
         site: SiteId,
@@ -78,6 +83,8 @@ pub struct Journal {
     entries: VecDeque<Entry>,
     next: u64,
     pub(super) clock_is_off: bool,
+    /// As of the last look.
+    pub(super) silent_sites: BTreeSet<SiteId>,
 }
 
 impl Journal {

@@ -122,6 +122,8 @@ pub struct Overlay {
     /// Our own records that fade, and when each is renewed.
     renewals: BTreeMap<RecordKey, u64>,
     upkeep_ms: u64,
+    /// When sites are looked at for the journal; nobody is woken for that.
+    sites_ms: u64,
     /// Everything written before this has reached us.
     acknowledged: Stamp,
     has_left: bool,
@@ -170,6 +172,7 @@ impl Overlay {
             strikes: BTreeMap::new(),
             renewals: BTreeMap::new(),
             upkeep_ms,
+            sites_ms: upkeep_ms,
             acknowledged: Stamp::default(),
             has_left: false,
             outputs: VecDeque::new(),
@@ -263,6 +266,9 @@ impl Overlay {
         self.handle_lookup_timeout(now);
         if self.doubts.next_timeout().is_some_and(|at| at <= now_ms) {
             self.ask_for_doubtful(now);
+        }
+        if self.sites_ms <= now_ms {
+            self.note_sites(now);
         }
         if self.upkeep_ms <= now_ms {
             self.upkeep(now);

@@ -108,7 +108,7 @@ impl Overlay {
         bytes: Rc<[u8]>,
     ) -> Outcome {
         self.counters.payloads_received += 1;
-        let before = self.word_before(record);
+        let before = self.site_before(now, record);
         let mut cx = self.core.context(now);
         let mut outcome = self
             .store
@@ -129,18 +129,27 @@ impl Overlay {
             }
         }
         if outcome == Outcome::Fresh {
-            self.stored(now, record, before.as_ref());
+            self.stored(now, record, &before);
             self.free(now, from, record);
         }
         outcome
     }
 
-    /// What a speaker said until now.
-    fn word_before(&self, record: &Record) -> Option<Entry> {
+    /// What was known until now of the members of a site, if this is a word about them: by the
+    /// same speaker, or else by others. Nothing: it is the first.
+    fn site_before(&self, now: Moment, record: &Record) -> Vec<(NodeId, Health)> {
         if record.key.kind != RecordKind::SITE_MEMBERS {
-            return None;
+            return Vec::new();
         }
-        self.store.find(&record.key).cloned()
+        let body = self.store.find(&record.key).filter(|entry| !entry.ended);
+        if let Some(body) = body.map(Entry::body) {
+            let lines = SiteMembers::lines(body);
+            return lines.map(|line| (line.node, line.health)).collect();
+        }
+        match self.core.keyring.site_of(record.author) {
+            Some(site) => self.directory.health(&self.view(now), site),
+            None => Vec::new(),
+        }
     }
 
     /// Records that waited for this one.
@@ -154,7 +163,7 @@ impl Overlay {
     }
 
     /// A record is kept: whoever lives on it is told.
-    fn stored(&mut self, now: Moment, record: &Record, before: Option<&Entry>) {
+    fn stored(&mut self, now: Moment, record: &Record, before: &[(NodeId, Health)]) {
         let cx = self.core.context(now);
         let changes = self.directory.learn(&cx, record);
         for change in changes {
@@ -186,7 +195,7 @@ impl Overlay {
         now: Moment,
         change: Change,
         record: &Record,
-        before: Option<&Entry>,
+        before: &[(NodeId, Health)],
     ) {
         match change {
             Change::NewSite(_) => self.backups_changed(now),
@@ -246,26 +255,26 @@ impl Overlay {
         self.watch(now);
     }
 
-    /// Lines for the journal: who is new, gone or back in another site.
+    /// Lines for the journal: a site that is new here, and who is new, gone or back in a known one.
     fn note_far_changes(
         &mut self,
         now: Moment,
         site: SiteId,
         record: &Record,
-        before: Option<&Entry>,
+        before: &[(NodeId, Health)],
     ) {
-        let Some(before) = before.filter(|before| !before.ended) else {
-            return;
-        };
-        if before.body() == record.body {
+        let lines = SiteMembers::lines(&record.body).filter(|_| !record.ended);
+        if before.is_empty() {
+            let alive = lines.filter(|line| line.health == Health::Alive).count();
+            if alive > 0 {
+                let alive = u32::try_from(alive).unwrap_or(u32::MAX);
+                self.journal.note(now, Happening::SiteFound { site, alive });
+            }
             return;
         }
-        let old: Vec<_> = SiteMembers::lines(before.body()).collect();
-        for line in SiteMembers::lines(&record.body) {
-            let was = old
-                .iter()
-                .find(|was| was.node == line.node)
-                .map(|was| was.health);
+        for line in lines {
+            let was = before.iter().find(|(node, _)| *node == line.node);
+            let was = was.map(|(_, health)| *health);
             if was == Some(line.health) || was.is_none() && line.health != Health::Alive {
                 continue;
             }
@@ -286,7 +295,7 @@ impl Overlay {
     /// Why it was not written. Nothing was changed.
     pub(super) fn publish(&mut self, now: Moment, draft: Draft) -> Result<(), Refused> {
         let record = self.sign(now, draft)?;
-        let before = self.word_before(&record);
+        let before = self.site_before(now, &record);
         let mut cx = self.core.context(now);
         self.store
             .keep_own(&mut cx, &record)
@@ -303,7 +312,7 @@ impl Overlay {
         let cx = self.core.context(now);
         let changes = self.directory.learn(&cx, &record);
         for change in changes {
-            self.directory_changed(now, change, &record, before.as_ref());
+            self.directory_changed(now, change, &record, &before);
         }
         self.spread(now, &record);
         Ok(())

@@ -13,8 +13,11 @@ use crate::context::Save;
 use crate::store::authority::{self, AuthorRule};
 use protocol::peer::{Realm, Record, Stamp};
 use protocol::{Moment, NodeId, SiteId, Timestamp};
+use std::collections::BTreeSet;
 
 pub(super) const PERIOD_MS: u64 = 30_000;
+/// Sites that fell silent or came back are looked for not more often than this, for the journal.
+const SITES_MS: u64 = 2_000;
 /// Contacts from discovery; the oldest make room.
 pub(super) const CONTACTS_MAX: usize = crate::links::STRANGERS_MAX;
 /// With fewer links than this, contacts are compared with as well.
@@ -42,6 +45,27 @@ impl Overlay {
         }
         self.save_contacts(now);
         self.sweep(now);
+    }
+
+    /// Notes sites that fell silent, or came back, since the last look.
+    pub(super) fn note_sites(&mut self, now: Moment) {
+        self.sites_ms = now.uptime_ms + SITES_MS;
+        let view = self.view(now);
+        let spoke = |site: &SiteId| self.directory.has_spoken(*site);
+        let silent = |site: &SiteId| !self.directory.is_reachable(&view, *site);
+        let silent: BTreeSet<SiteId> = (self.directory.sites().filter(spoke))
+            .filter(silent)
+            .collect();
+        let before = std::mem::replace(&mut self.journal.silent_sites, silent.clone());
+        for site in silent.difference(&before).copied() {
+            self.journal.note(now, Happening::SiteLost { site });
+        }
+        for site in before.difference(&silent).copied() {
+            // What was retired, or forgotten, meanwhile is not back.
+            if self.directory.is_reachable(&self.view(now), site) {
+                self.journal.note(now, Happening::SiteBack { site });
+            }
+        }
     }
 
     pub(super) fn save_seen(&mut self, now: Moment) {

@@ -126,6 +126,10 @@ pub(crate) fn of_journal(
         Happening::NodeSuspect { node: id } => node(id, "does not answer; perhaps it is slow"),
         Happening::NodeDead { node: id, .. } => node(id, "dead"),
         Happening::NodeLeft { node: id, .. } => node(id, "left"),
+        Happening::SiteFound { site: id, alive } => {
+            let nodes = if alive == 1 { "node" } else { "nodes" };
+            site(id, &format!("found, with {alive} {nodes}"))
+        }
         Happening::SiteLost { site: id } => site(id, "no node of it answers"),
         Happening::SiteBack { site: id } => site(id, "answers again"),
         Happening::SiteRetired { site: id } => site(id, "given up for good"),
