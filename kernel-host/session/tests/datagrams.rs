@@ -290,7 +290,11 @@ fn a_peer_that_calls_after_a_restart_is_answered_at_once() {
         world.collect(1);
         world.run_ms(20);
         assert!(world.end(2).is_established_with(1), "the same key: {same}");
-        assert_eq!(world.end(1).outputs.len() > established, !same);
+        let told = &world.end(1).outputs[established..];
+        let is_anew = |o: &Output| matches!(o, Output::Anew { peer } if *peer == node_peer(2));
+        let is_new = |o: &Output| matches!(o, Output::Established { .. });
+        assert_eq!(told.iter().any(is_anew), same, "{told:?}");
+        assert_eq!(told.iter().any(is_new), !same, "{told:?}");
     }
 }
 

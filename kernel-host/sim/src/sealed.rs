@@ -153,7 +153,7 @@ impl<M: Machine> Sealed<M> {
                 Output::Refused { address, .. } => {
                     self.found.remove(&address);
                 }
-                Output::Lost { .. } => {}
+                Output::Anew { .. } | Output::Lost { .. } => {}
             }
         }
         if is_heard {

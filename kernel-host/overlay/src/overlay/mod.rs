@@ -395,6 +395,9 @@ impl Overlay {
             return;
         }
         self.note_contact(now, contact);
+        // Who was found has shown its certificate.
+        let freed = self.store.freed_of(contact.node);
+        self.take_freed(now, contact, freed);
         self.swim.join(&mut self.core.context(now), contact);
         self.links.meet(now.uptime_ms, contact.node);
         self.recon.meet(now.uptime_ms, contact.node);

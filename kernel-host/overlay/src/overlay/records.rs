@@ -154,7 +154,12 @@ impl Overlay {
 
     /// Records that waited for this one.
     fn free(&mut self, now: Moment, from: Contact, learned: &Record) {
-        for record in self.store.freed(learned) {
+        let freed = self.store.freed(learned);
+        self.take_freed(now, from, freed);
+    }
+
+    pub(super) fn take_freed(&mut self, now: Moment, from: Contact, freed: Vec<Record>) {
+        for record in freed {
             let bytes: Rc<[u8]> = record.encode().into();
             if self.take(now, from, &record, bytes) == Outcome::Fresh {
                 self.recon.learned(now.uptime_ms, from.node, true);

@@ -9,7 +9,7 @@
 
 use super::Overlay;
 use super::journal::Happening;
-use crate::context::Save;
+use crate::context::{Save, Verdict};
 use crate::store::authority::{self, AuthorRule};
 use protocol::peer::{Realm, Record, Stamp};
 use protocol::{Moment, NodeId, SiteId, Timestamp};
@@ -151,6 +151,7 @@ impl Overlay {
         }
         // Certificates and rights first, as in a heal.
         records.sort_by_key(|(record, _)| authority::of(record.key.kind).class);
+        self.learn_restored(now, &records);
         for (record, bytes) in records {
             self.restore_one(now, &record, &bytes);
         }
@@ -162,11 +163,26 @@ impl Overlay {
         self.backups_changed(now);
     }
 
-    fn restore_one(&mut self, now: Moment, record: &Record, bytes: &[u8]) {
-        let row = authority::of(record.key.kind);
-        if row.author == AuthorRule::Proof {
-            let _ = self.core.keyring.learn(now, record);
+    /// Proofs rest on each other, and a disk has no order: those that rest on others are shown
+    /// again until a round teaches nothing. Who misses one here never gets it again: the store has
+    /// it, and the author's other records would wait for it.
+    fn learn_restored(&mut self, now: Moment, records: &[(Record, Vec<u8>)]) {
+        let proofs = records.iter().map(|(record, _)| record);
+        let is_proof = |record: &&Record| {
+            let row = authority::of(record.key.kind);
+            row.author == AuthorRule::Proof
+        };
+        let mut left: Vec<&Record> = proofs.filter(is_proof).collect();
+        loop {
+            let before = left.len();
+            left.retain(|record| self.core.keyring.learn(now, record) == Verdict::UnknownAuthor);
+            if left.is_empty() || left.len() == before {
+                return;
+            }
         }
+    }
+
+    fn restore_one(&mut self, now: Moment, record: &Record, bytes: &[u8]) {
         if self.store.restore(now, bytes).is_some() {
             if let Realm::Site(site) = record.key.realm {
                 self.directory.add_site(site);

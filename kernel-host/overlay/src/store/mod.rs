@@ -419,6 +419,11 @@ impl Store {
         }
     }
 
+    /// Records of this author that waited for its certificate.
+    pub fn freed_of(&mut self, author: NodeId) -> Vec<Record> {
+        self.pen.take(author)
+    }
+
     /// Panics if something does not fit together.
     pub fn check(&self) {
         self.realms

@@ -72,6 +72,11 @@ pub enum Output {
         peer: Peer,
         address: SocketAddr,
     },
+    /// A further session with somebody known: a renewal, or the other side has restarted and what
+    /// it knew of us is gone.
+    Anew {
+        peer: Peer,
+    },
     /// No session came about. `by`: who refused us, if it has proved itself before.
     Refused {
         address: SocketAddr,

@@ -176,10 +176,10 @@ impl Datagrams {
             entry.heard_ms = now.uptime_ms;
             entry.unanswered_since_ms = None;
         }
-        if known != Some(peer) {
-            self.outputs
-                .push_back(Output::Established { peer, address });
-        }
+        self.outputs.push_back(match known == Some(peer) {
+            true => Output::Anew { peer },
+            false => Output::Established { peer, address },
+        });
         self.schedule(now, key);
     }
 

@@ -110,7 +110,7 @@ impl Circle {
             let told = node.tell_overlay(Input::Publish(draft));
             if let Err(refused) = told {
                 if may_be_taken_later(refused) {
-                    return;
+                    continue;
                 }
                 count(&node.counters.facts_refused);
             }

@@ -1,10 +1,11 @@
 //! Streams to peers: made when something is to be said, parted when nothing is.
 //!
 //! Does:      one lane for each peer, both ways, whoever connected; a lane that can't be made or
-//!            breaks is told to the hub; HTTP streams in (to the API) and out.
+//!            breaks is told to the hub; a peer that may have restarted gets a new one, for what is
+//!            written into its old one is lost; HTTP streams in (to the API) and out.
 //! Does not:  repeat messages: the overlay does, or does not want them any more.
-//! Bounds:    `LANES_MAX`, `INCOMING_MAX`, `QUEUE_MAX` messages and `QUEUE_BYTES_MAX` a lane. What
-//!            is above is dropped and counted; a lane idle for `IDLE_MS` ends.
+//! Bounds:    `LANES_MAX`, `BESIDE_MAX`, `INCOMING_MAX`, `QUEUE_MAX` messages and `QUEUE_BYTES_MAX`
+//!            a lane. What is above is dropped and counted; a lane idle for `IDLE_MS` ends.
 //! Trusts:    the gate; strangers get no stream.
 //! Start at:  `send`, `accept`.
 
@@ -22,11 +23,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 /// Peers with a lane. For one more, its message is dropped, and the peer counts as unreachable.
 const LANES_MAX: usize = 96;
+/// Lanes beside those that are written to: only read, until nothing comes. One more ends at once.
+const BESIDE_MAX: usize = 96;
+/// A lane beside another without a message for so long ends.
+const BESIDE_MS: u64 = 5_000;
+/// Two nodes may connect to each other at once; who connects so much later than the lane was made
+/// has lost its end of it.
+const AT_ONCE_MS: u64 = 5_000;
 /// Streams that peers have opened, also those that shake hands still. More wait in the backlog.
 const INCOMING_MAX: usize = 96;
 const BACKLOG: usize = 16;
@@ -48,18 +56,35 @@ struct Lane {
     bytes: Cell<usize>,
     bell: Bell,
     parting: Cell<bool>,
+    /// Another lane is written to.
+    beside: Cell<bool>,
+    born_ms: u64,
 }
 
 /// All lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     by_node: RefCell<BTreeMap<NodeId, Rc<Lane>>>,
+    beside: RefCell<Vec<(NodeId, Weak<Lane>)>>,
     incoming: Cell<usize>,
     pub dropped: Cell<u64>,
     pub broken: Cell<u64>,
+    pub renewed: Cell<u64>,
 }
 
 impl Lane {
+    fn new(born_ms: u64) -> Rc<Self> {
+        Rc::new(Self {
+            born_ms,
+            ..Self::default()
+        })
+    }
+
+    fn part(&self) {
+        self.parting.set(true);
+        self.bell.ring();
+    }
+
     /// `false`: it is full.
     fn push(&self, bytes: Vec<u8>) -> bool {
         let total = self.bytes.get() + bytes.len();
@@ -93,24 +118,60 @@ impl Lanes {
         self.by_node.borrow().get(&node).cloned()
     }
 
-    fn remove(&self, node: NodeId, lane: &Rc<Lane>) {
+    /// Whether the lane was the one that is written to.
+    fn remove(&self, node: NodeId, lane: &Rc<Lane>) -> bool {
         let mut lanes = self.by_node.borrow_mut();
-        if lanes.get(&node).is_some_and(|one| Rc::ptr_eq(one, lane)) {
+        let was = lanes.get(&node).is_some_and(|one| Rc::ptr_eq(one, lane));
+        if was {
             lanes.remove(&node);
+        }
+        was
+    }
+
+    /// Ends the lanes of a node, or all: what their handshakes showed no longer holds.
+    pub fn part(&self, node: Option<NodeId>) {
+        let goes = |one: NodeId| node.is_none_or(|node| node == one);
+        let mut lanes = self.by_node.borrow_mut();
+        let parted = lanes.extract_if(.., |one, _| goes(*one));
+        parted.for_each(|(_, lane)| lane.part());
+        let beside = self.beside.borrow();
+        let beside = beside.iter().filter(|(one, _)| goes(*one));
+        beside
+            .filter_map(|(_, lane)| lane.upgrade())
+            .for_each(|lane| lane.part());
+    }
+
+    /// From now on the lane is only read.
+    fn put_beside(&self, node: NodeId, lane: &Rc<Lane>) {
+        let mut beside = self.beside.borrow_mut();
+        beside.retain(|(_, lane)| lane.strong_count() > 0);
+        lane.beside.set(true);
+        lane.bell.ring();
+        if beside.len() < BESIDE_MAX {
+            beside.push((node, Rc::downgrade(lane)));
+        } else {
+            lane.part();
         }
     }
 
-    /// Ends the lane of a node, or all: what their handshakes showed no longer holds.
-    pub fn part(&self, node: Option<NodeId>) {
+    /// A stream that a peer has opened. It is written to, unless the one that is was made at the
+    /// same time.
+    fn take_in(&self, peer: NodeId, new: &Rc<Lane>) {
         let mut lanes = self.by_node.borrow_mut();
-        lanes.retain(|one, lane| {
-            let stays = node.is_some_and(|node| node != *one);
-            if !stays {
-                lane.parting.set(true);
-                lane.bell.ring();
-            }
-            stays
-        });
+        let Some(old) = lanes.get(&peer) else {
+            lanes.insert(peer, new.clone());
+            return;
+        };
+        if new.born_ms < old.born_ms + AT_ONCE_MS {
+            self.put_beside(peer, new);
+            return;
+        }
+        let old = old.clone();
+        lanes.insert(peer, new.clone());
+        new.bytes.set(old.bytes.take());
+        new.queue.swap(&old.queue);
+        self.put_beside(peer, &old);
+        self.renewed.set(self.renewed.get() + 1);
     }
 
     pub fn count(&self) -> usize {
@@ -130,7 +191,7 @@ pub(crate) fn send(node: &Rc<Node>, to: NodeId, address: SocketAddr, bytes: Vec<
         }
         return;
     }
-    let lane = Rc::new(Lane::default());
+    let lane = Lane::new(node.executor.now_ms());
     let room = lanes.count() < LANES_MAX && lane.push(bytes);
     if room {
         lanes.by_node.borrow_mut().insert(to, lane.clone());
@@ -141,6 +202,31 @@ pub(crate) fn send(node: &Rc<Node>, to: NodeId, address: SocketAddr, bytes: Vec<
         lanes.remove(to, &lane);
     }
     lanes.dropped.set(lanes.dropped.get() + 1);
+}
+
+/// What is said to a peer from now on goes by a new lane. What waited goes first.
+pub(crate) fn renew(node: &Rc<Node>, peer: NodeId) {
+    let Some(peers) = node.transport.as_ref() else {
+        return;
+    };
+    let (lanes, now_ms) = (&peers.lanes, node.executor.now_ms());
+    let Some(old) = lanes.find(peer) else {
+        return;
+    };
+    if now_ms < old.born_ms + AT_ONCE_MS {
+        return; // as new as the session
+    }
+    lanes.remove(peer, &old);
+    lanes.put_beside(peer, &old);
+    lanes.renewed.set(lanes.renewed.get() + 1);
+    let waiting = old.queue.take();
+    old.bytes.set(0);
+    let address = peers.hub.borrow().address_of(node.now(), peer);
+    if let Some(address) = address {
+        for bytes in waiting {
+            send(node, peer, address, bytes);
+        }
+    }
 }
 
 async fn dial(node: Rc<Node>, to: NodeId, address: SocketAddr, lane: Rc<Lane>) {
@@ -155,8 +241,8 @@ fn end_lane(node: &Rc<Node>, peer: NodeId, lane: &Rc<Lane>, broken: bool) {
     let Some(peers) = node.transport.as_ref() else {
         return;
     };
-    peers.lanes.remove(peer, lane);
-    if broken && !lane.parting.get() {
+    let was_written = peers.lanes.remove(peer, lane);
+    if broken && was_written {
         peers.lanes.broken.set(peers.lanes.broken.get() + 1);
         act(node, |hub, now| hub.handle_broken(now, peer));
     }
@@ -263,10 +349,9 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
     match stream.purpose() {
         Purpose::Http => server::serve_peer(node.clone(), Box::new(stream)).await,
         Purpose::Overlay => {
-            let lane = Rc::new(Lane::default());
+            let lane = Lane::new(node.executor.now_ms());
             if let Some(peers) = node.transport.as_ref() {
-                let mut lanes = peers.lanes.by_node.borrow_mut();
-                lanes.entry(peer).or_insert_with(|| lane.clone());
+                peers.lanes.take_in(peer, &lane);
             }
             let result = serve_lane(&node, peer, &stream, &lane).await;
             end_lane(&node, peer, &lane, result.is_err());
@@ -278,6 +363,8 @@ async fn welcome(node: Rc<Node>, tcp: TcpStream, place: Place) {
 /// What happened on a lane.
 enum Turn {
     Message(Vec<u8>),
+    /// Another lane is written to from now on.
+    Beside,
     End,
 }
 
@@ -288,15 +375,21 @@ async fn serve_lane(
     stream: &PeerStream,
     lane: &Lane,
 ) -> io::Result<()> {
+    let mut is_beside = false;
     loop {
         let waits = !lane.queue.borrow().is_empty();
-        let limit_ms = if waits { STALL_MS } else { IDLE_MS };
-        let turn = poll_fn(|cx| poll_lane(stream, lane, cx));
+        let limit_ms = match (waits, is_beside) {
+            (true, _) => STALL_MS,
+            (false, true) => BESIDE_MS,
+            (false, false) => IDLE_MS,
+        };
+        let turn = poll_fn(|cx| poll_lane(stream, lane, is_beside, cx));
         match race(turn, node.executor.sleep(limit_ms)).await {
             Either::Left(Ok(Turn::Message(bytes))) => {
                 let (from, whom) = (stream.address(), stream.peer());
                 act(node, |hub, now| hub.handle_message(now, whom, from, &bytes));
             }
+            Either::Left(Ok(Turn::Beside)) => is_beside = true,
             Either::Left(Ok(Turn::End)) => return Ok(()),
             Either::Left(Err(error)) => return Err(error),
             Either::Right(()) if lane.queue.borrow().is_empty() => {
@@ -311,11 +404,19 @@ async fn serve_lane(
     }
 }
 
-fn poll_lane(stream: &PeerStream, lane: &Lane, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
+fn poll_lane(
+    stream: &PeerStream,
+    lane: &Lane,
+    is_beside: bool,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Turn>> {
     lane.bell.register(cx.waker());
     loop {
         if lane.parting.get() {
             return Poll::Ready(Ok(Turn::End));
+        }
+        if lane.beside.get() && !is_beside {
+            return Poll::Ready(Ok(Turn::Beside));
         }
         let poured = lane.pour(stream);
         match stream.poll_message(cx) {

@@ -81,6 +81,10 @@ impl Hub {
                     self.hear(now, peer, from, (Channel::Datagram, &bytes));
                 }
                 session::Output::Established { peer, address } => self.met(now, peer, address),
+                session::Output::Anew { peer } => {
+                    let renewed = peer.node().map(Wish::Renew);
+                    self.wishes.extend(renewed);
+                }
                 session::Output::Lost { peer, .. } => {
                     if let Some(node) = peer.node() {
                         let sight = Seen::new(self.overlay.as_ref(), now);

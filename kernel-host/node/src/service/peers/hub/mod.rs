@@ -68,6 +68,8 @@ pub(crate) enum Wish {
     },
     /// Streams to this node, or to all, are of the past.
     Part(Option<NodeId>),
+    /// This node may have restarted: what is said to it goes by a new stream.
+    Renew(NodeId),
     Event(overlay::Event),
     Answer {
         ask: u64,
