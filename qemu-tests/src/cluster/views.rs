@@ -4,7 +4,7 @@
 //! Does not:  decide what is wanted; scenarios do.
 //! Bounds:    every wait ends at the scenario's limit; a list has a few lines.
 //! Trusts:    nothing: who says something else than wanted is named, with what it said.
-//! Start at:  `Census`, `agree`.
+//! Start at:  `Census`, `agree`, `demand_within`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,11 +13,29 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Member;
+use crate::demand;
 use crate::scenario::Problem;
 use crate::story::Story;
 
 /// How often nodes are asked; each is one emulated processor.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What the design promises of nodes on processors of their own.
+pub mod promised {
+    use std::time::Duration;
+
+    /// A node without power is dead to its site, and to all.
+    pub const DEAD_IN_SITE: Duration = Duration::from_secs(5);
+    pub const DEAD_TO_ALL: Duration = Duration::from_secs(8);
+    /// After the end of a split there is one view.
+    pub const HEALED: Duration = Duration::from_secs(10);
+    /// Who comes back is listed by all, after it is ready.
+    pub const BACK: Duration = Duration::from_secs(10);
+}
+
+/// Our nodes are emulated, five on two processors, and asking all of them takes a second: they get
+/// so many times what is promised.
+const EMULATED: u32 = 2;
 
 /// A list without what differs from node to node: for each key, in words, what is said of it.
 pub type List = BTreeMap<String, String>;
@@ -127,6 +145,25 @@ pub fn agree(
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Says how long something took for the slowest, which must be within what is promised.
+pub fn demand_within(
+    story: &Story,
+    what: &str,
+    times: &[Duration],
+    promised: Duration,
+) -> Result<(), Problem> {
+    let took = times.iter().max().copied().unwrap_or_default();
+    let (seconds, limit) = (slowest(times), promised * EMULATED);
+    story.say(&format!("{what} after {seconds}"));
+    demand!(
+        took <= limit,
+        "{what} after {seconds}; {} s are promised, and {} s are allowed to emulated nodes",
+        promised.as_secs(),
+        limit.as_secs()
+    );
+    Ok(())
 }
 
 /// The slowest of some times, in seconds with a decimal, as people read it.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::checks::demand_ready;
 use crate::cluster::Member;
 use crate::cluster::five::{CUT, Five, HOSTS, LINE, SITES};
-use crate::cluster::views::{Census, List, agree, slowest};
+use crate::cluster::views::{Census, List, agree, demand_within, promised, slowest};
 use crate::demand;
 use crate::node::GUEST;
 use crate::scenario::{Outcome, Problem, Scenario};
@@ -92,10 +92,8 @@ fn cut(story: &Story, five: &Five, vms: &List) -> Outcome {
         let wanted = Census::alive(&halves[here]).and(&halves[there], "unreachable");
         let times = agree(story, &halves[here], began, Member::census, &wanted.0)?;
         let (count, of) = (halves[here].len(), halves[there].len());
-        let slowest = slowest(&times);
-        story.say(&format!(
-            "cut: {count} nodes miss the other {of} after {slowest}"
-        ));
+        let what = format!("cut: {count} nodes miss the other {of}");
+        demand_within(story, &what, &times, promised::DEAD_TO_ALL)?;
     }
     for (half, host) in halves.iter().zip(HOSTS) {
         let Some(through) = half.last() else {
@@ -116,16 +114,9 @@ fn cut(story: &Story, five: &Five, vms: &List) -> Outcome {
     five.cluster.backbone.set_around(HALF, LINE);
     let all = Census::alive(&five.all());
     let times = agree(story, &five.all(), healed, Member::census, &all.0)?;
-    story.say(&format!(
-        "healed: one view of nodes after {}",
-        slowest(&times)
-    ));
+    demand_within(story, "healed: one view of nodes", &times, promised::HEALED)?;
     let times = agree(story, &five.all(), healed, Member::vms, vms)?;
-    story.say(&format!(
-        "healed: one view of VMs after {}",
-        slowest(&times)
-    ));
-    Ok(())
+    demand_within(story, "healed: one view of VMs", &times, promised::HEALED)
 }
 
 /// A host that loses power is missed by all, and comes back as itself, with an account of its VM.
@@ -136,7 +127,12 @@ fn lose_power(story: &Story, five: &mut Five, mut vms: List) -> Outcome {
     let began = Instant::now();
     let seat = host.cut_power();
     let times = agree(story, &five.all(), began, Member::census, &wanted.0)?;
-    story.say(&format!("power cut: dead to all after {}", slowest(&times)));
+    demand_within(
+        story,
+        "power cut: dead to all",
+        &times,
+        promised::DEAD_TO_ALL,
+    )?;
     all_list(story, &five.all(), &vms, "VMs of a host without power")?;
 
     five.bring_back(story, seat)?;
@@ -147,10 +143,12 @@ fn lose_power(story: &Story, five: &mut Five, mut vms: List) -> Outcome {
         "the host came back as another: {all:?}"
     );
     let times = agree(story, &five.all(), back, Member::census, &all.0)?;
-    story.say(&format!(
-        "back with its disk: alive to all after {}",
-        slowest(&times)
-    ));
+    demand_within(
+        story,
+        "back with its disk: alive to all",
+        &times,
+        promised::BACK,
+    )?;
     for member in five.all() {
         let boots = member.boots_of(&id)?;
         demand!(

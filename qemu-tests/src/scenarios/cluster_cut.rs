@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Member;
 use crate::cluster::five::{CUT, Five, LINE};
-use crate::cluster::views::{Census, agree, slowest};
+use crate::cluster::views::{Census, agree, demand_within, promised};
 use crate::demand;
 use crate::scenario::{Outcome, Scenario};
 use crate::story::Story;
@@ -80,8 +80,8 @@ fn both_ways(five: &Five, link: Link) {
 fn one_view(story: &Story, five: &Five, what: &str) -> Outcome {
     let all = Census::alive(&five.all());
     let times = agree(story, &five.all(), Instant::now(), Member::census, &all.0)?;
-    story.say(&format!("{what}: one view after {}", slowest(&times)));
-    Ok(())
+    let what = format!("{what}: one view");
+    demand_within(story, &what, &times, promised::HEALED)
 }
 
 /// For a while, nobody may say of anybody that it is dead. All of them live.

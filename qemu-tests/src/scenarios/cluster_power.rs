@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Member;
 use crate::cluster::five::Five;
-use crate::cluster::views::{Census, agree, slowest};
+use crate::cluster::views::{Census, agree, demand_within, promised};
 use crate::demand;
 use crate::scenario::{Outcome, Problem, Scenario};
 use crate::story::Story;
@@ -27,7 +27,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(story: &mut Story) -> Outcome {
     let mut five = Five::boot(story)?;
-    agree_all(story, &five)?;
+    agree_all(story, &five, "joined: one view")?;
     let names: Vec<&str> = five.members.iter().map(|one| one.seat.name).collect();
     for name in names {
         return_as_itself(story, &mut five, name)?;
@@ -36,11 +36,11 @@ fn run(story: &mut Story) -> Outcome {
     Ok(())
 }
 
-/// All nodes list the same five, all of them alive.
-fn agree_all(story: &Story, five: &Five) -> Result<String, Problem> {
+/// All nodes list the same five, all of them alive, soon enough.
+fn agree_all(story: &Story, five: &Five, what: &str) -> Outcome {
     let all = Census::alive(&five.all());
     let times = agree(story, &five.all(), Instant::now(), Member::census, &all.0)?;
-    Ok(slowest(&times))
+    demand_within(story, what, &times, promised::BACK)
 }
 
 /// With its disk, a node keeps its key and counts its boots.
@@ -56,7 +56,8 @@ pub(super) fn return_as_itself(story: &Story, five: &mut Five, name: &str) -> Ou
     let member = five.take(name)?;
     let seat = lose(story, five, member)?;
     five.bring_back(story, seat)?;
-    let took = agree_all(story, five)?;
+    let what = format!("{name}: back with its disk, listed by all");
+    agree_all(story, five, &what)?;
     let now = five.node(name)?;
     demand!(now.id == id, "{name} came back as {} and was {id}", now.id);
     let boots = witness(five)?;
@@ -64,9 +65,6 @@ pub(super) fn return_as_itself(story: &Story, five: &mut Five, name: &str) -> Ou
         boots == Some(before + 1),
         "{name} had booted {before} times, and others count {boots:?} now"
     );
-    story.say(&format!(
-        "{name}: back with its disk, listed by all after {took}"
-    ));
     Ok(())
 }
 
@@ -77,12 +75,10 @@ pub(super) fn return_as_another(story: &Story, five: &mut Five, name: &str) -> O
     let mut seat = lose(story, five, member)?;
     seat.lose_disk(story)?;
     five.bring_back(story, seat)?;
-    let took = agree_all(story, five)?; // exactly five: the old one is in no list
+    let what = format!("{name}: back without its disk, listed by all");
+    agree_all(story, five, &what)?; // exactly five: the old one is in no list
     let now = &five.node(name)?.id;
     demand!(*now != id, "{name} has the key of a disk that it lost");
-    story.say(&format!(
-        "{name}: back without its disk, listed by all after {took}"
-    ));
     Ok(())
 }
 
@@ -105,9 +101,11 @@ fn lose(story: &Story, five: &Five, member: Member) -> Result<crate::cluster::Se
     let asked = [&near[..], &far[..]].concat();
     let times = agree(story, &asked, began, Member::census, &wanted.0)?;
     let (near, far) = times.split_at(near.len());
-    let (near, far) = (slowest(near), slowest(far));
-    story.say(&format!(
-        "{name}: {state} in its site after {near}, elsewhere after {far}"
-    ));
+    if !near.is_empty() {
+        let what = format!("{name}: {state} in its site");
+        demand_within(story, &what, near, promised::DEAD_IN_SITE)?;
+    }
+    let what = format!("{name}: {state} elsewhere");
+    demand_within(story, &what, far, promised::DEAD_TO_ALL)?;
     Ok(seat)
 }
