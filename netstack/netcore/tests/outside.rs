@@ -337,6 +337,35 @@ fn shared_ports_have_a_quota_and_come_back() {
     assert_eq!(switch.tables().flows.len(), 0);
 }
 
+/// Group 19: thirty thousand connections to one destination through one floating address: each is
+/// its own, nobody else loses any, and after their end nothing is left.
+#[test]
+fn a_floating_address_carries_thirty_thousand_connections_and_forgets_them() {
+    let mut switch = site();
+    switch.float(floating(), PortId(2)).unwrap();
+    drain(&mut switch);
+    assert!(out4(&mut switch, 3, 6, &tcp(7, 80, SYN)).is_some());
+    for port in 1000..31_000u16 {
+        let (ip, _) = out4(&mut switch, 2, 6, &tcp(port, 80, SYN)).unwrap();
+        assert_eq!((ip.source, ports(&ip).0), (floating(), port));
+    }
+    for port in [1000, 30_999] {
+        let answer = packet(far(), floating(), 6, &tcp(80, port, SYN | ACK));
+        assert_eq!(ports(&back(&mut switch, 2, &answer).unwrap().0).1, port);
+    }
+    assert_eq!(switch.tables().flows.of_port(PortId(2)), 30_000);
+    assert_eq!(switch.tables().flows.of_port(PortId(3)), 1);
+    for port in 1000..31_000u16 {
+        let reset = packet(far(), floating(), 6, &tcp(80, port, RST));
+        assert!(back(&mut switch, 2, &reset).is_some());
+    }
+    for _ in 0..40 {
+        switch.handle_timeout(10_000); // a thousand in one call
+    }
+    assert_eq!(switch.tables().flows.of_port(PortId(2)), 0);
+    assert_eq!(switch.tables().flows.of_port(PortId(3)), 1);
+}
+
 /// Group 16: too long for the network: the sender outside is told about its own packet.
 #[test]
 fn a_long_packet_from_outside_goes_back_untranslated() {
