@@ -540,6 +540,9 @@ pub struct VmmRunOptions {
     /// Raw disk that the guest may only read; may come several times, after the others
     #[arg(long = "disk-read-only", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub read_only_disks: Vec<PathBuf>,
+    /// TAP device for a network card of the guest; may come several times, at most 4
+    #[arg(long = "tap", value_name = "NAME")]
+    pub taps: Vec<String>,
     /// Kernel arguments
     #[arg(
         long,

@@ -49,6 +49,7 @@ fn run_vmm(options: VmmRunOptions) -> ExitCode {
         disks: writable
             .chain(options.read_only_disks.into_iter().map(disk(true)))
             .collect(),
+        taps: options.taps,
         cmdline: options.cmdline,
         vcpus: options.vcpus,
         memory_mib: u32::try_from(options.memory.get() >> 20).unwrap_or(u32::MAX),

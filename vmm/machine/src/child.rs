@@ -98,8 +98,9 @@ fn start_and_run(control: BorrowedFd<'_>) -> Result<(), Failure> {
         kernel,
         initrd,
         disks,
+        nics,
     } = descriptors;
-    let machine = Machine::build(&start, kvm, &kernel, initrd.as_ref(), disks)
+    let machine = Machine::build(&start, kvm, &kernel, initrd.as_ref(), disks, nics)
         .map_err(|error| Failure::new(stage_of(&error), &error))?;
     drop((kernel, initrd));
     let (entry, left_packed) = (machine.entry, machine.left_packed);

@@ -2,7 +2,8 @@
 //!
 //! Does:      defines the packets, writes and reads them on a SOCK_SEQPACKET socket.
 //! Does not:  start processes (`spawn`), or decide anything about a VM.
-//! Bounds:    one packet <= `PACKET_MAX`; `DISKS_MAX` disks; descriptors only beside `Start`.
+//! Bounds:    one packet <= `PACKET_MAX`; `DISKS_MAX` disks, `NICS_MAX` cards; descriptors only
+//!            beside `Start`.
 //! Trusts:    nothing: a child may have been taken over by its guest, so the parent reads every
 //!            event as a claim; the child trusts its parent once, for `Start`.
 //! Start at:  `Request`, `Event`, then `send_start`.
@@ -35,6 +36,8 @@ pub const VERSION: u8 = 1;
 pub const PACKET_MAX: usize = 8 << 10;
 /// Disks of one VM. More are refused at `Start`.
 pub const DISKS_MAX: usize = 8;
+/// Network cards of one VM. More are refused at `Start`.
+pub const NICS_MAX: usize = 4;
 /// Virtual CPUs of one VM. More are refused at `Start`.
 pub const VCPUS_MAX: u8 = 8;
 /// The least memory that a stock kernel and an initrd can start with.
@@ -43,8 +46,8 @@ pub const MEMORY_MIN_MIB: u32 = 48;
 pub const MEMORY_MAX_MIB: u32 = 256 << 10;
 /// The kernel's own limit on x86 is 2,048 bytes with the final NUL.
 pub const CMDLINE_MAX: usize = 2047;
-/// Descriptors beside `Start`: kvm, console, kernel, initrd, disks.
-pub const FDS_MAX: usize = 4 + DISKS_MAX;
+/// Descriptors beside `Start`: kvm, console, kernel, initrd, disks, network cards.
+pub const FDS_MAX: usize = 4 + DISKS_MAX + NICS_MAX;
 
 /// One disk; its descriptor travels beside `Start`, in the order of `Start::disks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +56,28 @@ pub struct DiskSpec {
     pub read_only: bool,
 }
 
+/// What the other end of a network card is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NicKind {
+    /// A TAP device with virtio-net headers of 12 bytes, opened without packet information.
+    Tap,
+    /// A `SOCK_SEQPACKET` socket to a switch; each packet is a header and a frame.
+    Socket,
+}
+
+/// One network card; its descriptor travels beside `Start`, after those of the disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// What the descriptor is.
+    pub kind: NicKind,
+    /// The guest's hardware address.
+    pub mac: [u8; 6],
+    /// What the guest may send in one packet of IP.
+    pub mtu: u16,
+}
+
 /// What machine to build. The descriptors come in this order:
-/// `/dev/kvm`, console (unix stream socket), kernel, `[initrd]`, disks.
+/// `/dev/kvm`, console (unix stream socket), kernel, `[initrd]`, disks, network cards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// For messages only.
@@ -69,6 +92,8 @@ pub struct Start {
     pub initrd: bool,
     /// In the order of their descriptors; the guest sees vda, vdb, ...
     pub disks: Vec<DiskSpec>,
+    /// In the order of their descriptors; the guest sees eth0, eth1, ...
+    pub nics: Vec<NicSpec>,
     /// User and group that the child becomes when it starts as root.
     pub uid: u32,
     /// How the child locks itself in.

@@ -17,6 +17,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use virtio::{RECEIVE_QUEUE, TRANSMIT_QUEUE};
 
 use crate::console_stream::Flushed;
 use crate::control::{self, Counters, Event, Request};
@@ -34,6 +35,10 @@ const BATCH: usize = 16;
 const CONSOLE_OUTPUT: u16 = 1;
 const CONSOLE_INPUT: u16 = 0;
 
+/// Marks of packed tokens.
+const DOORBELL: u64 = 1 << 32;
+const WIRE: u64 = 1 << 33;
+
 /// What a descriptor in epoll stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -42,7 +47,14 @@ enum Token {
     Burst,
     Wake,
     SerialDrained,
-    Doorbell { slot: usize, queue: u16 },
+    Doorbell {
+        slot: usize,
+        queue: u16,
+    },
+    /// The other end of a network card.
+    Wire {
+        slot: usize,
+    },
 }
 
 impl Token {
@@ -53,7 +65,8 @@ impl Token {
             Self::Burst => 2,
             Self::Wake => 3,
             Self::SerialDrained => 4,
-            Self::Doorbell { slot, queue } => 1 << 32 | (slot as u64) << 16 | u64::from(queue),
+            Self::Doorbell { slot, queue } => DOORBELL | (slot as u64) << 16 | u64::from(queue),
+            Self::Wire { slot } => WIRE | (slot as u64) << 16,
         })
     }
 
@@ -64,6 +77,9 @@ impl Token {
             2 => Self::Burst,
             3 => Self::Wake,
             4 => Self::SerialDrained,
+            packed if packed & WIRE != 0 => Self::Wire {
+                slot: (packed >> 16 & 0xffff) as usize,
+            },
             packed => Self::Doorbell {
                 slot: (packed >> 16 & 0xffff) as usize,
                 queue: (packed & 0xffff) as u16,
@@ -84,6 +100,8 @@ pub(crate) struct IoLoop {
     taken: u64,
     /// The guest's virtio-console waits for room in the output.
     stalled: bool,
+    /// Slots of network cards whose wire takes no more frames now, as bits.
+    full: u64,
     /// The socket takes no more output now.
     blocked: bool,
     input_closed: bool,
@@ -105,6 +123,14 @@ impl IoLoop {
         for (slot, queue, fd) in machine.board.slots.doorbells() {
             add(borrow(fd), Token::Doorbell { slot, queue })?;
         }
+        for (slot, fd) in &machine.board.wires {
+            // Each edge is followed until the wire is empty, or the guest has no buffers; then its
+            // next kick goes on. So nothing has to be asked anew, and a wire that is cut, or that
+            // a guest doesn't listen to, wakes nobody.
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+            let token = Token::Wire { slot: *slot };
+            epoll::add(&epoll, fd, token.pack(), flags)?;
+        }
         Ok(IoLoop {
             machine,
             control,
@@ -114,6 +140,7 @@ impl IoLoop {
             waiting: 0..0,
             taken: 0,
             stalled: false,
+            full: 0,
             blocked: false,
             input_closed: false,
             started: Instant::now(),
@@ -173,6 +200,12 @@ impl IoLoop {
                 self.deliver_input()
             }
             Token::Doorbell { slot, queue } => self.serve(slot, queue),
+            Token::Wire { slot } => {
+                if flags.contains(EventFlags::OUT) && self.full & 1 << slot != 0 {
+                    self.serve(slot, TRANSMIT_QUEUE)?;
+                }
+                self.serve(slot, RECEIVE_QUEUE)
+            }
         }
     }
 
@@ -195,6 +228,9 @@ impl IoLoop {
         }
         if slot == CONSOLE_SLOT {
             self.stalled = turn.stalled;
+        } else if queue == TRANSMIT_QUEUE {
+            self.full &= !(1 << slot);
+            self.full |= u64::from(turn.stalled) << slot;
         }
         Ok(())
     }

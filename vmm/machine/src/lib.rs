@@ -27,5 +27,7 @@ pub mod spawn;
 pub mod standalone;
 mod vcpu;
 mod vm;
+mod wire;
 
 pub use probe::{KvmProblem, probe};
+pub use wire::ABILITIES_BYTES;

@@ -18,11 +18,11 @@ use virtio::pci::{BAR_BYTES, ConfigAddress, ConfigSpace, Effects, Face, Service,
 use virtio::{Memory, Turn};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::control::DISKS_MAX;
+use crate::control::{DISKS_MAX, NICS_MAX};
 use crate::layout::PCI_WINDOW;
 
-/// Host bridge, console, entropy, disks.
-pub(crate) const SLOTS_MAX: usize = 3 + DISKS_MAX;
+/// Host bridge, console, entropy, disks, network cards.
+pub(crate) const SLOTS_MAX: usize = 3 + DISKS_MAX + NICS_MAX;
 /// Functions before the first disk.
 pub(crate) const CONSOLE_SLOT: usize = 0;
 

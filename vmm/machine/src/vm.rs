@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use virtio::pci::{Face, Function};
-use virtio::{Block, Console, Entropy, EntropySource, Memory};
+use virtio::{Block, Console, Entropy, EntropySource, Memory, Net};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::boot::{self, BootError};
 use crate::bus::Bus;
 use crate::console_stream::{ConsoleSink, Output};
 use crate::control::{
-    CMDLINE_MAX, DISKS_MAX, Entry, MEMORY_MAX_MIB, MEMORY_MIN_MIB, Start, VCPUS_MAX,
+    CMDLINE_MAX, DISKS_MAX, Entry, MEMORY_MAX_MIB, MEMORY_MIN_MIB, NICS_MAX, Start, VCPUS_MAX,
 };
 use crate::disk::FileDisk;
 use crate::layout::{EVENT_GSI, KVM_IDENTITY_MAP, KVM_TSS, SERIAL_GSI};
@@ -30,6 +30,7 @@ use crate::memory::{self, MemoryError};
 use crate::slots::{Slots, window};
 use crate::vcpu::cpuid;
 use crate::vcpu::registers::{self, RegistersError};
+use crate::wire::FdWire;
 use crate::{acpi, slots};
 
 /// The interface that all of KVM has spoken since Linux 2.6.22.
@@ -75,6 +76,7 @@ pub(crate) struct Descriptors {
     pub(crate) kernel: File,
     pub(crate) initrd: Option<File>,
     pub(crate) disks: Vec<File>,
+    pub(crate) nics: Vec<OwnedFd>,
 }
 
 impl Descriptors {
@@ -91,6 +93,7 @@ impl Descriptors {
         fixed
             .into_iter()
             .chain(files.map(AsRawFd::as_raw_fd))
+            .chain(self.nics.iter().map(AsRawFd::as_raw_fd))
             .collect()
     }
 }
@@ -98,7 +101,7 @@ impl Descriptors {
 /// Checks a `Start` and names its descriptors. The error says which field is wrong.
 pub(crate) fn check(start: &Start, fds: Vec<OwnedFd>) -> Result<Descriptors, String> {
     check_limits(start)?;
-    let wanted = 3 + usize::from(start.initrd) + start.disks.len();
+    let wanted = 3 + usize::from(start.initrd) + start.disks.len() + start.nics.len();
     if fds.len() != wanted {
         return Err(format!(
             "{} descriptors came, {wanted} are needed",
@@ -122,6 +125,9 @@ pub(crate) fn check(start: &Start, fds: Vec<OwnedFd>) -> Result<Descriptors, Str
         disks: (0..start.disks.len())
             .map(|_| next().map(File::from))
             .collect::<Result<_, _>>()?,
+        nics: (0..start.nics.len())
+            .map(|_| next())
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -139,6 +145,11 @@ fn check_limits(start: &Start) -> Result<(), String> {
             "the number of disks",
             start.disks.len() as u64,
             0..=DISKS_MAX as u64,
+        ),
+        (
+            "the number of network cards",
+            start.nics.len() as u64,
+            0..=NICS_MAX as u64,
         ),
     ] {
         if !limits.contains(&value) {
@@ -180,6 +191,8 @@ pub(crate) struct Board {
     pub(crate) console: Arc<Mutex<Function<Console<ConsoleSink>>>>,
     pub(crate) console_used: Arc<AtomicBool>,
     pub(crate) output: Arc<Output>,
+    /// The other ends of network cards, each with its slot.
+    pub(crate) wires: Vec<(usize, Arc<OwnedFd>)>,
     /// Readable when the power switch or the bus has news.
     pub(crate) wake: EventFd,
     /// Readable when the guest has read all 8250 input.
@@ -194,12 +207,13 @@ impl Machine {
         kernel: &File,
         initrd: Option<&File>,
         disks: Vec<File>,
+        nics: Vec<OwnedFd>,
     ) -> Result<Machine, BuildError> {
         let kvm = open_kvm(kvm)?;
         let vm = Arc::new(create_vm(&kvm)?);
         let memory = memory::create(start.memory_mib)?;
         memory::register(&vm, &memory)?;
-        let board = Board::build(&vm, &memory, start, disks)?;
+        let board = Board::build(&vm, &memory, start, disks, nics)?;
         let rsdp = acpi::write(&memory, start.vcpus).map_err(|source| BuildError::Write {
             what: "ACPI tables",
             source,
@@ -233,6 +247,7 @@ impl Board {
         memory: &Memory,
         start: &Start,
         disks: Vec<File>,
+        nics: Vec<OwnedFd>,
     ) -> Result<Board, BuildError> {
         let io = |what| move |source| BuildError::Io { what, source };
         let output = Arc::new(Output::new().map_err(io("Creating the console's timer"))?);
@@ -255,6 +270,7 @@ impl Board {
                 window(2 + number),
             ))));
         }
+        let wires = add_nics(&mut faces, start, nics).map_err(io("Preparing a network card"))?;
         let slots = Slots::new(Arc::clone(vm), memory.clone(), faces);
         let slots = Arc::new(slots.map_err(io("Creating doorbells"))?);
 
@@ -276,10 +292,29 @@ impl Board {
             console,
             console_used,
             output,
+            wires,
             wake,
             serial_drained,
         })
     }
+}
+
+/// Network cards take the slots after the disks.
+fn add_nics(
+    faces: &mut Vec<Arc<Mutex<dyn Face>>>,
+    start: &Start,
+    nics: Vec<OwnedFd>,
+) -> io::Result<Vec<(usize, Arc<OwnedFd>)>> {
+    let mut wires = Vec::new();
+    for (fd, spec) in nics.into_iter().zip(&start.nics) {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let fd = Arc::new(fd);
+        let slot = faces.len();
+        let net = Net::new(FdWire::new(Arc::clone(&fd), spec.kind), spec.mac, spec.mtu);
+        faces.push(Arc::new(Mutex::new(Function::new(net, window(slot)))));
+        wires.push((slot, fd));
+    }
+    Ok(wires)
 }
 
 fn event() -> io::Result<EventFd> {
@@ -366,7 +401,7 @@ mod tests {
     use std::fs::File;
 
     use super::check;
-    use crate::control::{DiskSpec, Jail, Start};
+    use crate::control::{DiskSpec, Jail, NicKind, NicSpec, Start};
 
     fn start() -> Start {
         Start {
@@ -376,6 +411,7 @@ mod tests {
             cmdline: "console=ttyS0".to_owned(),
             initrd: false,
             disks: Vec::new(),
+            nics: Vec::new(),
             uid: 1,
             jail: Jail::Full,
         }
@@ -405,6 +441,10 @@ mod tests {
         assert_eq!(refusal(|start| start.cmdline = "a\0b".to_owned(), 3), "the command line contains a NUL");
         assert_eq!(refusal(|start| start.disks = disks(8), 11), "");
         assert_eq!(refusal(|start| start.disks = disks(9), 12), "the number of disks is 9; it must be 0 to 8");
+        let nics = |count| vec![NicSpec { kind: NicKind::Tap, mac: [2; 6], mtu: 1500 }; count];
+        assert_eq!(refusal(|start| start.nics = nics(4), 7), "");
+        assert_eq!(refusal(|start| start.nics = nics(5), 8), "the number of network cards is 5; it must be 0 to 4");
+        assert_eq!(refusal(|start| start.nics = nics(1), 3), "3 descriptors came, 4 are needed");
         assert_eq!(refusal(|start| start.initrd = true, 3), "3 descriptors came, 4 are needed");
         assert_eq!(refusal(|_| {}, 4), "4 descriptors came, 3 are needed");
     }

@@ -51,6 +51,7 @@ fn start() -> Start {
         cmdline: String::new(),
         initrd: false,
         disks: Vec::new(),
+        nics: Vec::new(),
         uid: 65_534,
         jail: Jail::Full,
     }

@@ -203,6 +203,7 @@ async fn prepare(
         cmdline: launch.cmdline.clone(),
         initrd: launch.initrd.is_some(),
         disks,
+        nics: Vec::new(),
         uid: user,
         jail: Jail::Full,
     };

@@ -16,6 +16,8 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use crate::wire::TUNSETOFFLOAD;
+
 /// Who makes the call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
@@ -53,18 +55,18 @@ const KVM_RUN: u64 = 0xae80;
 const KVM_SIGNAL_MSI: u64 = 0x4020_aea5;
 const KVM_IOEVENTFD: u64 = 0x4040_ae79;
 
-/// Running, sending a device's interrupt, placing doorbells.
-const VCPU_REQUESTS: &[u64] = &[KVM_RUN, KVM_SIGNAL_MSI, KVM_IOEVENTFD];
+/// Running, sending a device's interrupt, placing doorbells, telling a TAP what a guest can do.
+const VCPU_REQUESTS: &[u64] = &[KVM_RUN, KVM_SIGNAL_MSI, KVM_IOEVENTFD, TUNSETOFFLOAD];
 
 /// Call, threads, arguments; what for.
 #[rustfmt::skip] // keeps the columns
 const TABLE: &[(i64, Who, Args)] = &[
     (libc::SYS_ioctl,           Who::Vcpu, Args::Requests(VCPU_REQUESTS)),
     (libc::SYS_ioctl,           Who::Io,   Args::Requests(&[KVM_SIGNAL_MSI])), // device interrupts
-    (libc::SYS_write,           Who::Both, Args::Any), // eventfds; a panic's text
+    (libc::SYS_write,           Who::Both, Args::Any), // eventfds, frames; a panic's text
     (libc::SYS_futex,           Who::Both, Args::Any), // locks
     (libc::SYS_timerfd_settime, Who::Both, Args::Any), // a burst of console output begins
-    (libc::SYS_read,            Who::Io,   Args::Any), // eventfds, timer
+    (libc::SYS_read,            Who::Io,   Args::Any), // eventfds, timer, frames
     (libc::SYS_recvfrom,        Who::Io,   Args::Any), // console input
     (libc::SYS_sendto,          Who::Io,   Args::Any), // console output, events
     (libc::SYS_recvmsg,         Who::Io,   Args::Any), // requests

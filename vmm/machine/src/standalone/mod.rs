@@ -7,6 +7,7 @@
 //! Trusts:    the user for files; the child for nothing but bytes to show.
 //! Start at:  `run`.
 
+mod tap;
 mod terminal;
 
 use std::fs::{File, OpenOptions};
@@ -47,6 +48,8 @@ pub struct Options {
     pub initrd: Option<PathBuf>,
     /// vda, vdb, ...
     pub disks: Vec<DiskPath>,
+    /// TAP devices by name: eth0, eth1, ...
+    pub taps: Vec<String>,
     /// The kernel's command line; for the terminal it should contain `console=ttyS0`.
     pub cmdline: String,
     /// 1 to 8.
@@ -82,6 +85,14 @@ pub enum Error {
         what: &'static str,
         /// Which.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A network card.
+    #[error("Opening the TAP device {name}")]
+    Tap {
+        /// Which.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -125,6 +136,10 @@ impl Error {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Open { .. } => "Check the path and who may read it",
+            Self::Tap { .. } => {
+                "Make it for this user first: ip tuntap add NAME mode tap user USER vnet_hdr; \
+                 ip link set NAME up"
+            }
             Self::Kvm { source } => source.advice(),
             Self::System { .. } => "The host may be short of memory or descriptors",
             Self::Failed { .. } => "The sentence above names what to change",
@@ -143,6 +158,7 @@ struct Files {
     kernel: File,
     initrd: Option<File>,
     disks: Vec<File>,
+    taps: Vec<File>,
 }
 
 /// How one boot ended.
@@ -197,6 +213,16 @@ fn open_files(options: &Options) -> Result<Files, Error> {
             .iter()
             .map(|disk| open("disk", &disk.path, !disk.read_only))
             .collect::<Result<_, _>>()?,
+        taps: options
+            .taps
+            .iter()
+            .map(|name| {
+                tap::open(name).map_err(|source| Error::Tap {
+                    name: name.clone(),
+                    source,
+                })
+            })
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -206,6 +232,7 @@ fn boot_once(options: &Options, files: &Files) -> Result<Boot, Error> {
     let mut fds: Vec<BorrowedFd<'_>> = vec![kvm.as_fd(), theirs.as_fd(), files.kernel.as_fd()];
     fds.extend(files.initrd.iter().map(AsFd::as_fd));
     fds.extend(files.disks.iter().map(AsFd::as_fd));
+    fds.extend(files.taps.iter().map(AsFd::as_fd));
     let mut child =
         Child::spawn(start(options), &fds).map_err(system("Starting the VM's process"))?;
     drop(fds);
@@ -245,6 +272,7 @@ fn start(options: &Options) -> Start {
                 read_only: disk.read_only,
             })
             .collect(),
+        nics: options.taps.iter().map(|name| tap::spec(name)).collect(),
         uid: NOBODY,
         jail: if options.no_jail {
             Jail::WithoutNamespaces
