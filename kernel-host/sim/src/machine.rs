@@ -173,6 +173,14 @@ pub trait Machine: Sized + fmt::Debug {
     fn council(&self) -> Option<&Council> {
         None
     }
+    /// Whether it votes for the registers of its site now.
+    fn guards(&self) -> bool {
+        false
+    }
+    /// Whether it has what was decided until this council.
+    fn holds(&self, _council: &Council) -> bool {
+        false
+    }
     /// Whether it keeps out of registers because another machine has its key.
     fn is_fenced(&self) -> bool {
         false

@@ -453,6 +453,14 @@ impl<M: Machine> Machine for Sealed<M> {
         self.inner.council()
     }
 
+    fn guards(&self) -> bool {
+        self.inner.guards()
+    }
+
+    fn holds(&self, council: &Council) -> bool {
+        self.inner.holds(council)
+    }
+
     fn is_fenced(&self) -> bool {
         self.inner.is_fenced()
     }

@@ -181,6 +181,14 @@ impl Machine for Whole {
         self.overlay.registers().council()
     }
 
+    fn guards(&self) -> bool {
+        self.overlay.registers().is_guardian()
+    }
+
+    fn holds(&self, council: &Council) -> bool {
+        self.overlay.registers().holds(council)
+    }
+
     fn is_fenced(&self) -> bool {
         self.overlay.registers().keeps_out()
     }

@@ -289,6 +289,16 @@ impl Hall {
         }
     }
 
+    /// Whether we have what was decided until this council, and may tell its guardians.
+    pub fn holds(&self, council: &Council) -> bool {
+        let can_serve = !self.is_blank && !self.is_fenced;
+        let is_of = |held: Term| {
+            let since = council.generation.checked_sub(held.generation);
+            held.founding == council.founding && since.is_some_and(|since| since <= 1)
+        };
+        can_serve && self.term.is_some_and(is_of)
+    }
+
     /// Somebody with a seat asks for what we hold. We have adopted its council before.
     pub fn hand(&self, cx: &mut Context<'_>, to: NodeId, behind: Option<RegisterKey>) {
         let Some(council) = &self.council else {

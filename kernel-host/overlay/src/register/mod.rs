@@ -298,6 +298,16 @@ impl Registers {
         self.home.council()
     }
 
+    /// Whether we have what was decided until this council, of our site or another.
+    pub fn holds(&self, council: &Council) -> bool {
+        let hall = if council.site == self.home.site() {
+            Some(&self.home)
+        } else {
+            self.guests.get(&council.site)
+        };
+        hall.is_some_and(|hall| hall.holds(council))
+    }
+
     /// Whether we guard our own site now.
     pub fn is_guardian(&self) -> bool {
         self.home.is_seated()

@@ -84,17 +84,18 @@ impl Councils {
     /// To be called often enough that no founding is missed.
     pub fn look<M: Machine>(&mut self, world: &World<M>) {
         let now_ms = world.now_ms();
+        // First what is new: whoever goes may have handed over since the last look.
+        for host in &world.hosts {
+            let council = host.machine.as_ref().and_then(M::council);
+            if let Some(council) = council {
+                self.note(world, crate::ids::site_of(host.id), council, now_ms);
+            }
+        }
         for lines in self.lines.values_mut() {
             for line in lines.iter_mut().filter(|line| !line.is_lost) {
                 let seats = line.newest.seats.as_slice().iter();
                 let able = seats.filter(|seat| remembers(world, seat.node)).count();
                 line.is_lost = able < line.newest.majority();
-            }
-        }
-        for host in &world.hosts {
-            let council = host.machine.as_ref().and_then(M::council);
-            if let Some(council) = council {
-                self.note(world, crate::ids::site_of(host.id), council, now_ms);
             }
         }
     }
@@ -151,7 +152,9 @@ impl Councils {
     /// distance because of a second machine with their key. One that is provably gone for good
     /// must have been replaced by now. One that said goodbye while nobody could take over may have
     /// the only copy of what was acknowledged: it is waited for until it comes back, or until an
-    /// operator revokes its key.
+    /// operator revokes its key. The same holds for one whose seat is new: it votes only once
+    /// somebody with a seat, or most of the guardians before, have told it what they hold; one that
+    /// went before it could take over leaves the others without that.
     pub fn can_answer<M: Machine>(world: &World<M>, host: u32) -> bool {
         let Some(machine) = world.machine(host) else {
             return false;
@@ -164,14 +167,24 @@ impl Councils {
             let place = &world.hosts[at(crate::ids::host_of(*node))];
             place.id != *node
         };
-        let is_able = |node: &NodeId| {
-            let place = &world.hosts[at(crate::ids::host_of(*node))];
-            let runs = place.machine.as_ref().filter(|_| place.id == *node);
-            runs.is_some_and(|machine| !machine.is_fenced())
+        let serving = |node: NodeId| {
+            let place = &world.hosts[at(crate::ids::host_of(node))];
+            let runs = place.machine.as_ref().filter(|_| place.id == node);
+            runs.filter(|machine| !machine.is_fenced())
         };
+        let before = council.before.as_slice();
+        let stayed = before.iter().filter(|node| !is_gone(node)).count();
+        let holds = |node: &&NodeId| serving(**node).is_some_and(|one| one.holds(council));
+        let tellers = before.iter().filter(holds);
+        let is_bereft = stayed <= before.len() / 2;
+        let is_told = tellers.count() > before.len() / 2
+            || is_bereft
+            || seats.clone().filter_map(serving).any(M::guards);
         let living = seats.clone().filter(|node| !is_gone(node)).count();
-        let able = seats.filter(is_able).count();
-        living < council.majority() || able >= council.majority()
+        let able = seats
+            .filter_map(serving)
+            .filter(|machine| is_told || machine.guards());
+        living < council.majority() || able.count() >= council.majority()
     }
 }
 
@@ -184,13 +197,18 @@ pub fn told<M: Machine>(world: &World<M>, host: u32) -> String {
     let mut said = format!("its council, era {era}, generation {generation}:");
     for seat in council.seats.as_slice() {
         let place = &world.hosts[at(crate::ids::host_of(seat.node))];
-        let how = match (place.id == seat.node, place.is_up()) {
+        let how = match (place.id == seat.node, &place.machine) {
             (false, _) => "has another key now",
-            (true, false) => "is off",
-            (true, true) => "runs",
+            (true, None) => "is off",
+            (true, Some(machine)) if machine.guards() => "guards",
+            (true, Some(_)) => "runs without a vote",
         };
         let (host, key) = (place.place.host, seat.node.bytes()[15]);
         said += &format!(" host {host} key {key} boot {} {how};", seat.boots);
+    }
+    for node in council.before.as_slice() {
+        let host = crate::ids::host_of(*node);
+        said += &format!(" before: host {host} key {};", node.bytes()[15]);
     }
     said
 }

@@ -388,7 +388,7 @@ impl<M: Machine> Watch<M> for Judge {
     fn power(&mut self, world: &mut World<M>, host: u32, on: bool) {
         self.tell(world, host, if on { &"starts" } else { &"has no power" });
         self.views.power(world, host, on);
-        self.records.power(host);
+        self.records.power(world, host, on);
         self.registers.power(world, host, on);
         self.table.power(host);
     }

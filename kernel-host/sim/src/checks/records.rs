@@ -285,7 +285,22 @@ impl Records {
         self.versions.remove(&(host, *key));
     }
 
-    pub fn power(&mut self, host: u32) {
+    /// A host starts or stops. What it wrote while its disk kept nothing has not left it either: if
+    /// then the power goes, nobody was told anything that is now untrue.
+    pub fn power<M: Machine>(&mut self, world: &World<M>, host: u32, on: bool) {
+        let place = &world.hosts[at(host)];
+        let is_kept = |key: &RecordKey, body: &[u8]| {
+            let is_it = |record: &Record| record.key == *key && record.body == *body;
+            let mut running = world.hosts.iter().filter_map(|one| one.machine.as_ref());
+            let mut on_disk = place
+                .disk
+                .values()
+                .filter_map(|bytes| Record::decode(bytes));
+            on_disk.any(|record| is_it(&record))
+                || running.any(|machine| machine.record(key).as_ref().is_some_and(is_it))
+        };
+        self.strange
+            .retain(|(key, body, author)| on || *author != place.id || is_kept(key, body));
         self.versions.retain(|(other, _), _| *other != host);
         self.ended.retain(|(other, _)| *other != host);
         self.knows_revoked.retain(|(other, _)| *other != host);
