@@ -338,6 +338,13 @@ impl Directory {
         if words.len() > 1 {
             let all = words.clone();
             words.retain(|word| !all.iter().any(|other| overrules(view, other, word)));
+            if words.is_empty() {
+                // Each overruled by another, in a ring: a site that speaks is never without a word.
+                words.extend(
+                    all.into_iter()
+                        .max_by_key(|word| (word.written, word.speaker)),
+                );
+            }
         }
         words
     }
@@ -385,8 +392,9 @@ fn members_of(store: &Store, speaker: NodeId) -> Option<&Entry> {
 }
 
 /// Whether `other`'s word takes the word from `word`'s speaker: it says that the speaker is dead,
-/// and knows its latest life; or that it is alive, and `other` has the lower id. Two that call each
-/// other dead both count until one of them answers: the later word wins.
+/// and knows its latest life; or that it is alive, and `other` has the lower id and was not called
+/// dead by it. Two that call each other dead both count until one of them answers: the later word
+/// wins.
 fn overrules(view: &View<'_>, other: &Word, word: &Word) -> bool {
     if other.speaker == word.speaker {
         return false;
@@ -395,15 +403,15 @@ fn overrules(view: &View<'_>, other: &Word, word: &Word) -> bool {
         return false;
     };
     let knows_life = line.life >= word.life;
+    let back = line_about(view.store, word.speaker, other.speaker);
+    let is_disputed =
+        back.is_some_and(|line| line.health != Health::Alive && line.life >= other.life);
     match line.health {
+        // One that said goodbye renews its word until its power goes: its heir's word counts.
+        Health::Alive if is_disputed => false,
         Health::Alive => knows_life && other.speaker < word.speaker && other.written > word.written,
         _ if !knows_life => false,
-        _ => {
-            let back = line_about(view.store, word.speaker, other.speaker);
-            let is_mutual =
-                back.is_some_and(|line| line.health != Health::Alive && line.life >= other.life);
-            !is_mutual || (other.written, other.speaker) > (word.written, word.speaker)
-        }
+        _ => !is_disputed || (other.written, other.speaker) > (word.written, word.speaker),
     }
 }
 

@@ -12,7 +12,7 @@ use super::journal::Happening;
 use super::{Draft, NodeState, Overlay, Refused};
 use crate::clock::AHEAD_MS_MAX;
 use crate::context::Event;
-use crate::directory::Change;
+use crate::directory::{Change, STALE_MS};
 use crate::recon::home_of;
 use crate::store::authority::{self, AuthorRule, Span};
 use crate::store::{Entry, Outcome, Refusal, unsigned};
@@ -223,6 +223,7 @@ impl Overlay {
         if record.author == self.core.me.node || record.ended {
             return;
         }
+        self.doubt_speaker(now, record);
         let lines = SiteMembers::lines(&record.body);
         let there = lines.filter(|line| line.health == Health::Alive);
         let unknown: Vec<Contact> = there
@@ -237,6 +238,29 @@ impl Overlay {
             .collect();
         for contact in unknown {
             self.swim.join(&mut self.core.context(now), contact);
+        }
+    }
+
+    /// A speaker of our site of whose life we know nothing: its word counts elsewhere while it is
+    /// fresh, for only a word of ours could say that it is gone.
+    fn doubt_speaker(&mut self, now: Moment, record: &Record) {
+        let speaker = record.author;
+        let is_there = self
+            .members
+            .get(&speaker)
+            .is_some_and(|one| one.state.is_there());
+        let is_over = self.core.keyring.is_replaced(speaker);
+        let is_fresh = !is_over && self.clock.age_ms(now, record.written) < STALE_MS;
+        let mut lines = SiteMembers::lines(&record.body);
+        let line = lines.find(|line| line.node == speaker && line.health == Health::Alive);
+        if let Some(line) = line.filter(|_| is_fresh && !is_there) {
+            let contact = Contact {
+                node: speaker,
+                site: self.core.me.site,
+                address: line.address,
+            };
+            self.swim
+                .doubt(&mut self.core.context(now), contact, line.life);
         }
     }
 

@@ -59,17 +59,32 @@ impl Overlay {
     }
 
     pub(super) fn member_changed(&mut self, now: Moment, node: NodeId, life: Life, to: NodeState) {
-        let Some(member) = self.members.get_mut(&node) else {
+        let contact = self.swim.contact(node);
+        let known = self.members.get(&node).copied();
+        // One that we only read of, and that does not answer, is listed as dead all the same.
+        let unmet = contact.map(|contact| Member {
+            contact,
+            life,
+            state: NodeState::Alive,
+            since_ms: now.uptime_ms,
+        });
+        let Some(before) = known.or(unmet) else {
             return;
         };
-        let was = std::mem::replace(&mut member.state, to);
+        let was = before.state;
+        let member = self.members.entry(node).or_insert(before);
+        member.state = to;
         member.life = member.life.max(life);
+        let is_later = member.life > before.life;
         member.since_ms = now.uptime_ms;
         let site = member.contact.site;
         match to {
             NodeState::Suspect => self.journal.note(now, Happening::NodeSuspect { node }),
             NodeState::Left => self.journal.note(now, Happening::NodeLeft { node, site }),
             _ => self.journal.note(now, Happening::NodeDead { node, site }),
+        }
+        if !to.is_there() && is_later {
+            self.directory.speech.changed(now.uptime_ms);
         }
         if was.is_there() != to.is_there() {
             self.directory.speech.changed(now.uptime_ms);

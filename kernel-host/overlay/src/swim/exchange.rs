@@ -1,19 +1,21 @@
 //! Whole lists, by stream: when a node joins, when two lists differ for long, and now and then.
 //!
 //! Does:      tells all who are there, in messages that each stand for itself, so that a lost or
-//!            late one harms nothing; tells those who believe in the dead that they are dead.
+//!            late one harms nothing; tells those who believe in the dead that they are dead; asks
+//!            those who are said to live whether they do, and takes silence for an answer.
 //! Does not:  tell of the dead otherwise: they would live on in lists for ever.
 //! Bounds:    `SEEDS_MAX` contacts to join by; exchanges and answers have a rate.
 //! Trusts:    members.
 //! Start at:  `Swim::join`.
 
 use super::Swim;
+use super::gone::Gone;
 use super::timing;
-use crate::context::Context;
+use crate::context::{Context, Event};
 use protocol::NodeId;
 use protocol::peer::admission::Few;
 use protocol::peer::swim::{Fact, RUMOURS_MAX, STATE_FACTS_MAX, SwimMessage};
-use protocol::peer::{Channel, Contact, Message};
+use protocol::peer::{Channel, Contact, Life, Message};
 
 /// Somebody to join by.
 #[derive(Debug, Clone)]
@@ -22,6 +24,9 @@ pub(super) struct Seed {
     next_ms: u64,
     wait_ms: u64,
     tries: u8,
+    /// A word says that it lives in this life; and from when on silence makes that void.
+    claim: Option<Life>,
+    void_ms: Option<u64>,
 }
 
 /// A budget for answers: facts.
@@ -51,6 +56,19 @@ impl Allowance {
 impl Swim {
     /// A node of our site was found: become one list with it.
     pub fn join(&mut self, cx: &mut Context<'_>, contact: Contact) {
+        self.ask_for(cx, contact, None);
+    }
+
+    /// Somebody wrote as a node of our site that lives, in a life that we know nothing of: what it
+    /// wrote counts elsewhere until we say that it is dead. If it does not answer now, it is.
+    pub fn doubt(&mut self, cx: &mut Context<'_>, contact: Contact, life: Life) {
+        let gone = self.gone.find(contact.node);
+        if gone.is_none_or(|gone| gone.life < life) {
+            self.ask_for(cx, contact, Some(life));
+        }
+    }
+
+    fn ask_for(&mut self, cx: &mut Context<'_>, contact: Contact, claim: Option<Life>) {
         let is_known = self.table.find(contact.node).is_some();
         if contact.node == self.me.node || contact.site != cx.site || is_known || self.has_left {
             return;
@@ -58,17 +76,45 @@ impl Swim {
         let now = cx.now_ms();
         if let Some(seed) = self.seeds.get_mut(&contact.node) {
             seed.contact = contact;
-            seed.tries = 0;
+            seed.claim = seed.claim.max(claim);
+            if claim.is_none() {
+                seed.tries = 0;
+            } else if seed.void_ms.is_none() {
+                (seed.next_ms, seed.wait_ms, seed.tries) = (now, timing::SEED_MS, 0);
+                seed.void_ms = Some(now + timing::CLAIM_MS);
+            }
         } else if self.seeds.len() < timing::SEEDS_MAX {
             let seed = Seed {
                 contact,
                 next_ms: now,
                 wait_ms: timing::SEED_MS,
                 tries: 0,
+                claim,
+                void_ms: claim.map(|_| now + timing::CLAIM_MS),
             };
             self.seeds.insert(contact.node, seed);
         }
         self.settle();
+    }
+
+    /// What was claimed of a node's life is void: it did not answer.
+    fn refute(&mut self, cx: &mut Context<'_>, contact: Contact, life: Life) {
+        let now = cx.now_ms();
+        let node = contact.node;
+        if self.gone.find(node).is_some_and(|gone| gone.life >= life) {
+            return;
+        }
+        self.gone.insert(Gone {
+            contact,
+            life,
+            has_left: false,
+            since_ms: now,
+        });
+        if self.next_gone_ms == u64::MAX {
+            self.next_gone_ms = now + cx.dice.around(timing::GONE_MS);
+        }
+        self.counters.claims_refuted += 1;
+        cx.out.events.push_back(Event::Dead { node, life });
     }
 
     pub(super) fn ask_seeds(&mut self, cx: &mut Context<'_>) {
@@ -86,7 +132,15 @@ impl Swim {
             seed.tries += 1;
             seed.next_ms = now + cx.dice.around(seed.wait_ms);
             seed.wait_ms = (seed.wait_ms * 2).min(timing::SEED_MS_MAX);
-            if seed.tries > timing::SEED_TRIES {
+            let is_last = seed.tries > timing::SEED_TRIES;
+            let is_void = is_last || seed.void_ms.is_some_and(|at| at <= now);
+            let contact = seed.contact;
+            let void = seed.claim.take_if(|_| is_void);
+            if let Some(life) = void {
+                seed.void_ms = Some(now + timing::CLAIM_AGAIN_MS);
+                self.refute(cx, contact, life);
+            }
+            if is_last {
                 self.seeds.remove(&node);
                 continue;
             }

@@ -61,6 +61,8 @@ pub struct Counters {
     pub answers_refused: u64,
     /// Members that there was no room for.
     pub members_refused: u64,
+    /// Nodes that are said to live, and did not answer.
+    pub claims_refuted: u64,
     /// Messages from, or about, nodes of other sites.
     pub strangers: u64,
 }

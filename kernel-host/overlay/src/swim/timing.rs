@@ -50,6 +50,11 @@ pub(super) const SEEDS_MAX: usize = 16;
 pub(super) const SEED_MS: u64 = 1000;
 pub(super) const SEED_MS_MAX: u64 = 16_000;
 pub(super) const SEED_TRIES: u8 = 8;
+/// One whose life is only claimed is called dead by the next try after this: four got no answer.
+pub(super) const CLAIM_MS: u64 = 10_000;
+/// The same for a later claim while it is still asked: two halves of a site whose words reach each
+/// other while nothing else does would otherwise call each other dead all the time.
+pub(super) const CLAIM_AGAIN_MS: u64 = 60_000;
 
 /// Nodes that are told goodbye directly; they tell the others.
 pub(super) const GOODBYES: usize = 20;
