@@ -23,6 +23,9 @@ pub const EQUAL_MS: u64 = 30_000;
 /// A kind that nobody knows: it must be kept and passed on.
 const STRANGE: RecordKind = RecordKind(60_007);
 
+/// Records of which is told that they differ.
+const UNEQUAL_TOLD: usize = 4;
+
 /// A VM that was ordered.
 #[derive(Debug)]
 struct Vm {
@@ -363,7 +366,8 @@ impl Records {
         let now_ms = world.now_ms();
         for (realm, groups) in &self.differing {
             if let Some(groups) = groups {
-                let what = format!("{realm:?} differs between hosts {groups:?}");
+                let records = self.unequal(world, *realm, groups);
+                let what = format!("{realm:?} differs between hosts {groups:?}: {records}");
                 found.add("L7", now_ms, what);
             }
         }
@@ -386,6 +390,41 @@ impl Records {
                 found.add("I11", now_ms, what);
             }
         }
+    }
+}
+
+impl Records {
+    /// Some of the records that one host of each group holds and another does not.
+    fn unequal<M: Machine>(&self, world: &World<M>, realm: Realm, groups: &[Vec<u32>]) -> String {
+        let firsts: Vec<u32> = groups
+            .iter()
+            .filter_map(|hosts| hosts.first().copied())
+            .collect();
+        let keys: BTreeSet<&RecordKey> = self.versions.keys().map(|(_, key)| key).collect();
+        let mut said = Vec::new();
+        for key in keys.into_iter().filter(|key| key.realm == realm) {
+            let living = |host: &u32| {
+                let record = world.machine(*host)?.record(key)?;
+                (!record.ended).then_some(record.version)
+            };
+            let held: Vec<_> = firsts.iter().map(living).collect();
+            if held.iter().any(|one| *one != held[0]) {
+                let versions = held.iter().map(|one| match one {
+                    Some(version) => format!("{}.{}", version.epoch, version.seq),
+                    None => "-".to_owned(),
+                });
+                let versions: Vec<String> = versions.collect();
+                let node = other_id(key).short();
+                said.push(format!(
+                    "kind {} of {node}: {}",
+                    key.kind.0,
+                    versions.join(" ")
+                ));
+            }
+        }
+        let more = said.len().saturating_sub(UNEQUAL_TOLD);
+        said.truncate(UNEQUAL_TOLD);
+        format!("{}, and {more} more", said.join(", "))
     }
 }
 

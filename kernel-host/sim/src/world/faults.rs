@@ -192,7 +192,14 @@ impl<M: Machine> World<M> {
         let site = self.hosts[at(onto)].place.site;
         let place = &mut self.hosts[at(onto)];
         place.site_id = self.ids.site(site);
-        if !self.shape.spares.contains(&onto) {
+        if self.shape.spares.contains(&onto) {
+            // It waits to be started, as nobody's copy.
+            place.key += 1;
+            (place.boot, place.life_boots) = (0, 0);
+            place.disk.clear();
+            place.was_up = false;
+            place.id = self.ids.node(onto, site, place.key);
+        } else {
             self.boot(onto, false);
         }
     }
