@@ -19,6 +19,7 @@ use crate::history::{History, Work};
 use crate::machine::{Machine, Note};
 use crate::world::{Counts, Watch, World};
 use calendar::Calendar;
+pub use records::EQUAL_MS;
 use std::fmt;
 
 /// Violations that are kept: the first ones tell the cause.
@@ -256,7 +257,7 @@ impl Judge {
         if !self.limits.has_records {
             return;
         }
-        if now_ms + records::EQUAL_MS >= self.end_ms {
+        if now_ms + EQUAL_MS >= self.end_ms {
             self.records.compare(world);
         }
         self.registers.look(world, &mut self.found);

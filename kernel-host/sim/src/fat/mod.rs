@@ -115,6 +115,8 @@ struct Run<'a> {
     seen_lives: BTreeMap<(usize, NodeId), Life>,
     start_ms: u64,
     is_healed: bool,
+    /// When the records of all were last the same.
+    equal_ms: u64,
 }
 
 /// What a run tells while it goes on.
@@ -196,6 +198,7 @@ impl<'a> Run<'a> {
             acknowledged: BTreeMap::new(),
             seen_lives: BTreeMap::new(),
             is_healed: false,
+            equal_ms: 0,
         })
     }
 

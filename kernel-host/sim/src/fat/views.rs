@@ -1,6 +1,8 @@
 //! What the nodes of a town think, and whether it is one view.
 //!
 //! Does:      looks at them each second; says who does not see whom, and which records differ.
+//!            Views must be one from some moment on; records, as in `sim run`, must have been equal
+//!            at some moment of the last `EQUAL_MS`: they fade by each node's own clock.
 //! Does not:  perform deeds: its parent does.
 //! Bounds:    one sentence for each house and one for the records.
 //! Trusts:    the town for who has power.
@@ -11,6 +13,9 @@ use overlay::NodeState;
 use protocol::NodeId;
 use protocol::peer::{Realm, RecordKind};
 use std::collections::BTreeSet;
+
+/// So long before the end all records must have been equal.
+const EQUAL_MS: u64 = crate::checks::EQUAL_MS;
 
 /// Kinds of records of the cluster that are counted where they differ.
 const KINDS: [RecordKind; 8] = [
@@ -60,11 +65,15 @@ impl Run<'_> {
         if self.is_healed {
             let since_ms = now_ms.saturating_sub(self.history.safety_ms);
             let differences = self.differences();
-            for what in &differences {
+            let unequal = self.unequal();
+            for what in differences.iter().chain(&unequal) {
                 tell(Telling::Differs {
                     at_ms: now_ms,
                     what,
                 });
+            }
+            if unequal.is_none() {
+                self.equal_ms = now_ms;
             }
             let is_one = differences.is_empty();
             self.outcome.one_view_ms = match self.outcome.one_view_ms {
@@ -116,22 +125,23 @@ impl Run<'_> {
                 Some(_) => {}
             }
         }
-        let digests: BTreeSet<Option<u64>> = alive
-            .iter()
-            .map(|house| {
-                let house = *house;
-                let realm = Realm::Cluster;
-                self.town
-                    .overlay(house, |overlay, _| overlay.living_digest(realm))
-            })
-            .collect();
-        if digests.len() > 1 {
-            differ.push(format!(
-                "the records of the cluster differ: {}",
-                self.counts(&alive)
-            ));
-        }
         differ
+    }
+
+    /// Which records of the cluster are not the same in all houses with power.
+    fn unequal(&self) -> Option<String> {
+        let alive: Vec<usize> = (0..self.places.len())
+            .filter(|house| self.lives[*house])
+            .collect();
+        let digest = |house: &usize| {
+            self.town
+                .overlay(*house, |overlay, _| overlay.living_digest(Realm::Cluster))
+        };
+        let digests: BTreeSet<Option<u64>> = alive.iter().map(digest).collect();
+        (digests.len() > 1).then(|| {
+            let counts = self.counts(&alive);
+            format!("the records of the cluster differ: {counts}")
+        })
     }
 
     /// Whose a node is that should not be seen.
@@ -164,6 +174,12 @@ impl Run<'_> {
             for what in self.differences() {
                 self.broken("L1", what);
             }
+        }
+        let end_ms = self.history.safety_ms + self.history.heal_ms;
+        if self.equal_ms + EQUAL_MS < end_ms
+            && let Some(what) = self.unequal()
+        {
+            self.broken("L7", what);
         }
         self.outcome.trace = self.town.trace();
     }
