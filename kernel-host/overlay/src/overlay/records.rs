@@ -50,6 +50,7 @@ impl Overlay {
             };
             let bytes: Rc<[u8]> = bytes.into();
             let mark = Entry::new(&record, Rc::clone(&bytes), 0).mark(&record.key);
+            let has_waited = self.store.waits_for(record.author);
             let outcome = self.take(now, from, &record, Rc::clone(&bytes));
             match outcome {
                 Outcome::Fresh => news.push((record, bytes)),
@@ -59,6 +60,8 @@ impl Overlay {
                     is_ahead |= outcome == Outcome::Refused(Refusal::Future);
                     self.recon.refuse(now.uptime_ms, mark);
                 }
+                // Its author's certificate may be among what nothing needed until now.
+                Outcome::Waiting if !has_waited => self.recon.pardon(),
                 Outcome::Known | Outcome::Waiting => {}
             }
         }

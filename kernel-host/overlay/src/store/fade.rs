@@ -8,7 +8,7 @@
 //! Start at:  `Store::sweep`.
 
 use super::authority::{AUTHORITY, AuthorRule, Span};
-use super::{Store, authority};
+use super::{Entry, Store, authority};
 use crate::clock::Clock;
 use crate::context::{Context, Event};
 use protocol::peer::{Realm, RecordKey, RecordKind, Stamp};
@@ -124,7 +124,7 @@ impl Store {
     fn is_last_word(&self, cx: &Context<'_>, author: NodeId) -> bool {
         let site = cx.keyring.site_of(author);
         let words = self.of_kind(Realm::Cluster, RecordKind::SITE_MEMBERS);
-        let mut last: Option<&super::Entry> = None;
+        let mut last: Option<&Entry> = None;
         for (_, entry) in words.filter(|(_, one)| cx.keyring.site_of(one.author) == site) {
             let is_later =
                 last.is_none_or(|last| (entry.written, entry.author) > (last.written, last.author));
@@ -160,19 +160,44 @@ impl Store {
         }
     }
 
-    /// Certificates of nodes whose machine has come back under new keys more than once.
+    /// Drops the certificates of nodes whose machine has come back under new keys more than once,
+    /// but for those that something we keep still needs: whoever lacks that could not verify it.
     pub fn drop_replaced(&mut self, cx: &mut Context<'_>) {
-        let places = self.of_kind(Realm::Cluster, RecordKind::CERTIFICATE);
-        let replaced: Vec<RecordKey> = keys_of(
-            Realm::Cluster,
-            places
-                .map(|(place, _)| *place)
-                .filter(|(_, subject)| cx.keyring.is_long_replaced(NodeId::from_bytes(*subject))),
-        )
-        .collect();
-        for key in replaced {
+        let certificates = self.of_kind(Realm::Cluster, RecordKind::CERTIFICATE);
+        let nodes = certificates.map(|((_, subject), _)| NodeId::from_bytes(*subject));
+        let mut spent: BTreeSet<NodeId> = nodes
+            .filter(|node| cx.keyring.is_long_replaced(*node))
+            .collect();
+        if spent.is_empty() {
+            return;
+        }
+        for (_, table) in self.realms() {
+            for author in table
+                .iter()
+                .filter_map(|(place, entry)| needs(*place, entry))
+            {
+                spent.remove(&author);
+            }
+        }
+        for node in spent {
+            let key = RecordKey {
+                realm: Realm::Cluster,
+                kind: RecordKind::CERTIFICATE,
+                subject: node.bytes(),
+            };
             self.counters.faded += 1;
             self.remove(cx, &key);
+        }
+    }
+
+    /// Whether something that we keep, or that waits, takes this node's certificate to be verified.
+    pub(super) fn needs_certificate(&self, node: NodeId) -> bool {
+        self.pen.has(node) || {
+            let mut tables = self.realms().map(|(_, table)| table);
+            tables.any(|table| {
+                let mut authors = table.iter().filter_map(|(place, one)| needs(*place, one));
+                authors.any(|author| author == node)
+            })
         }
     }
 
@@ -191,6 +216,13 @@ impl Store {
             self.remove(cx, &key);
         }
     }
+}
+
+/// Whose certificate it takes to verify a record. Certificates don't count: each is proved by its
+/// site's charter, and a machine that comes back without a disk each day would keep the papers of
+/// all its days by a chain of those who admitted it.
+fn needs(place: super::table::Place, entry: &Entry) -> Option<NodeId> {
+    (place.0 != RecordKind::CERTIFICATE).then_some(entry.author)
 }
 
 fn keys_of(

@@ -235,11 +235,10 @@ impl Store {
         if row.span == Span::Fades && clock.age_ms(cx.now, record.written) > self.limits.fade_ms {
             return Outcome::Refused(Refusal::Faded);
         }
-        let is_certificate = record.key.kind == RecordKind::CERTIFICATE;
-        if is_certificate
-            && cx
-                .keyring
-                .is_long_replaced(NodeId::from_bytes(record.key.subject))
+        let subject = NodeId::from_bytes(record.key.subject);
+        if record.key.kind == RecordKind::CERTIFICATE
+            && cx.keyring.is_long_replaced(subject)
+            && !self.needs_certificate(subject)
         {
             return Outcome::Refused(Refusal::Revoked);
         }
@@ -408,6 +407,11 @@ impl Store {
             });
         }
         Some(entry)
+    }
+
+    /// Whether a record of this author waits for its certificate.
+    pub fn waits_for(&self, author: NodeId) -> bool {
+        self.pen.has(author)
     }
 
     /// Records that waited and can be judged now.

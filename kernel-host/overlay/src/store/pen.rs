@@ -38,6 +38,10 @@ impl Pen {
         }
     }
 
+    pub fn has(&self, author: NodeId) -> bool {
+        self.waiting.iter().any(|one| one.author == author)
+    }
+
     /// All of this author, who is known now.
     pub fn take(&mut self, author: NodeId) -> Vec<Record> {
         let (free, rest) = self.waiting.drain(..).partition(|one| one.author == author);
