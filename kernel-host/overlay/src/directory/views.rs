@@ -166,6 +166,11 @@ impl Directory {
         last.map(|word| &word.place)
     }
 
+    /// The first of `targets`.
+    pub fn first_target(&self, view: &View<'_>, site: SiteId) -> Option<NodeId> {
+        self.words(view, site).first().map(|word| word.speaker)
+    }
+
     /// All sites that are not retired, and how many nodes each last said are there.
     pub fn sizes(&self) -> impl Iterator<Item = (SiteId, u32)> {
         let known = self.sites.iter().filter(|(_, site)| !site.is_retired);

@@ -178,12 +178,25 @@ impl Overlay {
 
     /// Nodes in as many sites as may be, so that a start from the disk finds somebody.
     pub(super) fn save_contacts(&mut self, now: Moment) {
-        let sites: Vec<SiteId> = self.directory.sites().collect();
-        let me = self.core.me.node;
-        let mut lists: Vec<Vec<NodeId>> =
-            sites.iter().map(|site| self.known_in(now, *site)).collect();
-        let own = me.bytes();
-        lists.sort_by_key(|nodes| nodes.first().map(|node| plan::weight(&own, &node.bytes())));
+        let own = self.core.me.node.bytes();
+        let mut sites: Vec<(u64, SiteId, NodeId)> = self
+            .directory
+            .sites()
+            .filter_map(|site| {
+                let first = self.first_known_in(now, site)?;
+                Some((plan::weight(&own, &first.bytes()), site, first))
+            })
+            .collect();
+        sites.sort_unstable();
+        sites.truncate(STRANGERS_MAX);
+        // The first nodes of as many sites as there is room for; with fewer sites, more of each.
+        let lists: Vec<Vec<NodeId>> = match sites.len() == STRANGERS_MAX {
+            true => sites.iter().map(|(_, _, first)| vec![*first]).collect(),
+            false => sites
+                .iter()
+                .map(|(_, site, _)| self.known_in(now, *site))
+                .collect(),
+        };
         let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
         let chosen = (0..longest).flat_map(|at| lists.iter().filter_map(move |list| list.get(at)));
         let contacts: Vec<Contact> = chosen
@@ -201,6 +214,14 @@ impl Overlay {
         }
         if !contacts.is_empty() {
             self.saved_contacts = contacts;
+        }
+    }
+
+    /// The first of `known_in`, without reading what its site says of the others.
+    fn first_known_in(&self, now: Moment, site: SiteId) -> Option<NodeId> {
+        match site == self.core.me.site {
+            true => self.known_in(now, site).first().copied(),
+            false => self.directory.first_target(&self.view(now), site),
         }
     }
 

@@ -345,9 +345,10 @@ impl Store {
     }
 
     fn insert(&mut self, record: &Record, bytes: Rc<[u8]>, heard_ms: u64) {
+        let was_ended = self.find(&record.key).is_some_and(|one| one.ended);
         if record.ended {
             self.tombstones.insert(record.key);
-        } else {
+        } else if was_ended {
             self.tombstones.remove(&record.key);
         }
         let table = self.realms.entry(record.key.realm).or_default();

@@ -9,7 +9,7 @@
 use super::Parcel;
 use protocol::NodeId;
 use protocol::peer::recon::Mark;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Names seen: at ten records a second, seven minutes.
 const SEEN_MAX: usize = 4096;
@@ -21,36 +21,102 @@ const MISSING_MAX: usize = 512;
 /// Neighbours that are asked for one of them, in turn.
 const SOURCES_MAX: usize = 4;
 
-/// Names of records that have come.
+/// Names of records that have come. Each name that a neighbour tells is looked for here, many times
+/// a second: a name's place is its own lower bits, so that mostly one look at memory is enough.
+/// Whoever makes many records with the same lower bits makes looks longer, by `SEEN_MAX` at most.
 #[derive(Debug, Default)]
 pub struct Seen {
-    marks: BTreeSet<Mark>,
+    /// Each name at its place or a little behind; half of all places at least are `NOTHING`.
+    places: Vec<Mark>,
     order: VecDeque<Mark>,
 }
 
+const NOTHING: Mark = 0;
+const PLACES_MIN: usize = 64;
+
+/// No name is `NOTHING`.
+fn named(mark: Mark) -> Mark {
+    mark.max(1)
+}
+
 impl Seen {
+    fn place_of(&self, mark: Mark) -> usize {
+        let last = self.places.len() - 1;
+        usize::try_from(mark).unwrap_or(0) & last
+    }
+
+    /// Where a name is, or where it would be put.
+    fn find(&self, mark: Mark) -> usize {
+        let last = self.places.len() - 1;
+        let mut at = self.place_of(mark);
+        while self.places[at] != mark && self.places[at] != NOTHING {
+            at = (at + 1) & last;
+        }
+        at
+    }
+
     pub fn contains(&self, mark: Mark) -> bool {
-        self.marks.contains(&mark)
+        let mark = named(mark);
+        !self.places.is_empty() && self.places[self.find(mark)] == mark
     }
 
     pub fn insert(&mut self, mark: Mark) {
-        if !self.marks.insert(mark) {
+        let mark = named(mark);
+        if self.order.len() * 2 >= self.places.len() {
+            self.widen();
+        }
+        let at = self.find(mark);
+        if self.places[at] == mark {
             return;
         }
+        self.places[at] = mark;
         self.order.push_back(mark);
         if self.order.len() > SEEN_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.marks.remove(&oldest);
+            self.remove(oldest);
+        }
+    }
+
+    fn widen(&mut self) {
+        let wider = (self.places.len() * 2).max(PLACES_MIN);
+        self.places = vec![NOTHING; wider];
+        for mark in self.order.clone() {
+            let at = self.find(mark);
+            self.places[at] = mark;
+        }
+    }
+
+    /// Takes a name out; those behind it that it kept from their place move up.
+    fn remove(&mut self, mark: Mark) {
+        let last = self.places.len() - 1;
+        let mut hole = self.find(mark);
+        let mut at = hole;
+        self.places[hole] = NOTHING;
+        loop {
+            at = (at + 1) & last;
+            let other = self.places[at];
+            if other == NOTHING {
+                return;
+            }
+            let strayed = at.wrapping_sub(self.place_of(other)) & last;
+            if strayed >= at.wrapping_sub(hole) & last {
+                self.places[hole] = other;
+                self.places[at] = NOTHING;
+                hole = at;
+            }
         }
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.order.len() * 24
+        (self.places.len() + self.order.capacity()) * std::mem::size_of::<Mark>()
     }
 
     pub fn check(&self) {
-        assert!(self.order.len() <= SEEN_MAX && self.order.len() == self.marks.len());
+        assert!(self.order.len() <= SEEN_MAX);
+        let full = self.places.iter().filter(|mark| **mark != NOTHING);
+        assert_eq!(self.order.len(), full.count(), "names and places");
+        assert!(self.order.iter().all(|mark| self.contains(*mark)));
     }
 }
 
@@ -178,5 +244,39 @@ impl Missing {
             self.next_ms <= next || next.is_none(),
             "a lack is overslept"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_latest_names_are_known_and_no_others() {
+        let mut dice = netcore::dice::Dice::new(5);
+        // Names that crowd on few places, names all over, and zero.
+        for mask in [0xffff_0000_0000_003f, u64::MAX, 0xfff0_0000_0000_0000] {
+            let (mut seen, mut told) = (Seen::default(), Vec::new());
+            assert!(!seen.contains(0));
+            for round in 0..2 * SEEN_MAX {
+                let mark = if round == 9 {
+                    0
+                } else {
+                    dice.next_u64() & mask
+                };
+                if !seen.contains(mark) {
+                    told.push(mark);
+                }
+                seen.insert(mark);
+            }
+            seen.check();
+            let kept = told.len().min(SEEN_MAX);
+            let (old, latest) = told.split_at(told.len() - kept);
+            let latest: BTreeSet<Mark> = latest.iter().copied().collect();
+            assert!(latest.iter().all(|mark| seen.contains(*mark)), "{mask:x}");
+            let gone = old.iter().filter(|mark| !latest.contains(mark));
+            assert!(gone.copied().all(|mark| !seen.contains(mark)), "{mask:x}");
+        }
     }
 }

@@ -22,6 +22,8 @@ const MAGIC: u8 = 0x4c;
 pub const VERSION: u8 = 1;
 /// Magic, version, kind, flags.
 pub const HEADER_BYTES: usize = 4;
+/// Most messages are shorter: room for them is taken at once.
+const USUAL_BYTES: usize = 128;
 
 /// How a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +121,9 @@ impl Message {
 
     /// The bytes of this message. `None`: it is longer than `channel` carries.
     pub fn encode(&self, channel: Channel) -> Option<Vec<u8>> {
-        let (kind, bytes) = self.encode_body(vec![MAGIC, VERSION, 0, 0]);
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        bytes.extend([MAGIC, VERSION, 0, 0]);
+        let (kind, bytes) = self.encode_body(bytes);
         let mut bytes = bytes.ok()?;
         *bytes.get_mut(2)? = kind;
         (bytes.len() <= channel.bytes_max()).then_some(bytes)
