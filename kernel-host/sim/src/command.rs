@@ -12,10 +12,10 @@ use crate::alone::Alone;
 use crate::checks::{Limits, Outcome, judge_and_tell};
 use crate::flat::Flat;
 use crate::history::{History, draw, shrink};
-use crate::measure::{Figures, Programme, measure};
+use crate::measure::{Figures, Programme, measure, measure_and_keep};
 use crate::ordeal;
 use crate::progress::Progress;
-use crate::report::{FLAT_NODES_MAX, Report, SIZES, programme};
+use crate::report::{FLAT_NODES_MAX, FLAT_SETTLE_MS_MAX, Report, SIZES, programme};
 use crate::scenarios::{SCENARIOS, Scenario, named};
 use crate::sealed::Sealed;
 use clap::{Parser, Subcommand};
@@ -64,16 +64,26 @@ impl Kind {
     }
 
     fn measure(self, programme: Programme, progress: &mut Progress) -> Figures {
-        let (name, nodes) = (self.name(), programme.nodes);
-        progress.lap_ms();
-        let text = format!("{name}, {nodes} nodes, virtual seconds");
-        let tick = &mut |now: u64, end: u64| progress.show_part(&text, now / 1000, end / 1000);
-        match self {
+        let name = self.name();
+        progress.follow(&self.text(programme.nodes), |tick| match self {
             Self::Overlay => measure::<Ours>(name, programme, tick),
             Self::Sealed => measure::<Sealed<Ours>>(name, programme, tick),
             Self::Swim => measure::<Alone>(name, programme, tick),
-            Self::Foca => measure::<Flat>(name, programme, tick),
-        }
+            // It gets all the time that it needs: a cluster that is half joined compares with
+            // nothing.
+            Self::Foca => {
+                let programme = Programme {
+                    settle_max_ms: FLAT_SETTLE_MS_MAX,
+                    ..programme
+                };
+                measure::<Flat>(name, programme, tick)
+            }
+        })
+    }
+
+    /// What progress says of it.
+    fn text(self, nodes: u32) -> String {
+        format!("{}, {nodes} nodes, virtual seconds", self.name())
     }
 
     fn judge(self, history: &History, limits: Limits) -> Outcome {
@@ -173,11 +183,15 @@ struct Measure {
     #[arg(long)]
     site: bool,
     /// Minutes that splits last; also lets each size lose half of its nodes, and restart
-    #[arg(long)]
+    #[arg(long, value_name = "MINUTES")]
     ordeals: Option<u64>,
+    /// All ordeals befall the one cluster that was measured, one after the other, instead of a
+    /// fresh one each: at thousands of nodes a start takes as long as an hour of quiet
+    #[arg(long, requires = "ordeals", conflicts_with = "site")]
+    one_world: bool,
     #[arg(long)]
     json: bool,
-    /// Folder for tables and pictures
+    /// Folder for tables and pictures, written anew after each part
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -452,36 +466,12 @@ fn report(wanted: &Measure) -> Result<bool, String> {
     let mut report = Report::default();
     let mut progress = Progress::on_stderr();
     for nodes in &wanted.nodes {
-        let mut programme = programme(wanted.seed, *nodes, wanted.quiet * 1000);
-        let mut kinds = vec![Kind::Overlay, Kind::Foca];
-        if wanted.site {
-            programme.sites = 1;
-            kinds[0] = Kind::Swim;
-        }
-        kinds.retain(|kind| *kind != Kind::Foca || !wanted.alone && *nodes <= FLAT_NODES_MAX);
-        for kind in kinds {
-            report.figures.push(kind.measure(programme, &mut progress));
-        }
-        for ordeal in wanted
-            .ordeals
-            .into_iter()
-            .flat_map(|minutes| ordeal::all(minutes * 60_000))
-        {
-            progress.lap_ms();
-            let text = format!("{}, {nodes} nodes, virtual seconds", ordeal.name());
-            let tick = &mut |now: u64, end: u64| progress.show_part(&text, now / 1000, end / 1000);
-            let survival =
-                ordeal::survive::<Ours>(wanted.seed, *nodes, programme.sites, ordeal, tick);
-            report.survivals.push(survival);
-        }
+        measure_size(wanted, *nodes, &mut report, &mut progress)?;
     }
     progress.clear();
     print(&report.table());
     if wanted.json {
         print(&serde_json::to_string(&report).unwrap_or_default());
-    }
-    if let Some(folder) = &wanted.out {
-        write_out(&report, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let shortfalls = report.shortfalls();
     if wanted.check {
@@ -490,6 +480,58 @@ fn report(wanted: &Measure) -> Result<bool, String> {
             .for_each(|short| print(&format!("short: {short}")));
     }
     Ok(!wanted.check || shortfalls.is_empty())
+}
+
+/// All that is wanted of one size. Files hold what is known so far: a long run may be cut short.
+fn measure_size(
+    wanted: &Measure,
+    nodes: u32,
+    report: &mut Report,
+    progress: &mut Progress,
+) -> Result<(), String> {
+    let write = |report: &Report| match &wanted.out {
+        Some(folder) => {
+            write_out(report, folder).map_err(|error| format!("{}: {error}", folder.display()))
+        }
+        None => Ok(()),
+    };
+    let mut programme = programme(wanted.seed, nodes, wanted.quiet * 1000);
+    let sites = programme.sites;
+    let mut kinds = vec![Kind::Overlay, Kind::Foca];
+    if wanted.site {
+        programme.sites = 1;
+        kinds[0] = Kind::Swim;
+    }
+    kinds.retain(|kind| *kind != Kind::Foca || !wanted.alone && nodes <= FLAT_NODES_MAX);
+    let mut world = None;
+    for kind in kinds {
+        let figures = if kind == Kind::Overlay && wanted.one_world {
+            let (figures, kept) = progress.follow(&kind.text(nodes), |tick| {
+                measure_and_keep::<Ours>(kind.name(), programme, tick)
+            });
+            world = Some(kept);
+            figures
+        } else {
+            kind.measure(programme, progress)
+        };
+        report.figures.push(figures);
+        write(report)?;
+    }
+    let split_ms = wanted.ordeals.map(|minutes| minutes * 60_000);
+    let ordeals = split_ms.map(|ms| match wanted.one_world {
+        true => ordeal::in_a_row(ms),
+        false => ordeal::all(ms),
+    });
+    for ordeal in ordeals.into_iter().flatten() {
+        let text = format!("{ordeal}, {nodes} nodes, virtual seconds");
+        let survival = progress.follow(&text, |tick| match &mut world {
+            Some(world) => ordeal::endure(world, wanted.seed, ordeal, tick),
+            None => ordeal::survive::<Ours>(wanted.seed, nodes, sites, ordeal, tick),
+        });
+        report.survivals.push(survival);
+        write(report)?;
+    }
+    Ok(())
 }
 
 fn write_out(report: &Report, folder: &Path) -> std::io::Result<()> {

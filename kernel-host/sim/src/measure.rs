@@ -44,8 +44,10 @@ pub struct Programme {
     pub weather: Weather,
     /// All hosts start within this time.
     pub start_ms: u64,
-    /// Time to find each other, then quiet time that is measured.
+    /// Time to find each other: at least, and at most if some have not found all by then.
     pub settle_ms: u64,
+    pub settle_max_ms: u64,
+    /// Quiet time, which is measured.
     pub quiet_ms: u64,
     pub victims: u32,
     pub records: u32,
@@ -83,8 +85,9 @@ pub struct Figures {
     pub seed: u64,
     pub nodes: u32,
     pub sites: u16,
-    /// From the last start until all nodes of a site knew each other.
+    /// From the last start until all nodes of a site knew each other; whether they did at last.
     pub joined_ms: u64,
+    pub has_joined: bool,
     /// Wrong opinions: a running node was called dead.
     pub false_deaths: u64,
     pub false_suspicions: u64,
@@ -192,6 +195,15 @@ struct Trial<'a, M> {
 
 /// Runs the programme on one machine.
 pub fn measure<M: Machine>(name: &str, programme: Programme, tick: Tick<'_>) -> Figures {
+    measure_and_keep::<M>(name, programme, tick).0
+}
+
+/// The same; the cluster lives on, for what else is to be done with it.
+pub fn measure_and_keep<M: Machine>(
+    name: &str,
+    programme: Programme,
+    tick: Tick<'_>,
+) -> (Figures, World<M>) {
     let mut shape = Shape::even(programme.nodes, programme.sites, programme.weather);
     shape.start_ms = programme.start_ms;
     let history = History {
@@ -241,14 +253,18 @@ impl<M: Machine> Trial<'_, M> {
             self.run_for(1_000_000);
         }
         let settled_us = start_us + self.programme.settle_ms * 1000;
+        let at_last_us = settled_us.max(start_us + self.programme.settle_max_ms * 1000);
         let mut joined_us = None;
-        while self.world.now_us < settled_us {
+        while self.world.now_us < settled_us
+            || joined_us.is_none() && self.world.now_us < at_last_us
+        {
             self.run_for(500_000);
             if joined_us.is_none() && self.all_know_their_site() {
                 joined_us = Some(self.world.now_us - start_us);
             }
         }
-        let patience_us = self.programme.settle_ms * 1000;
+        let patience_us = at_last_us - start_us;
+        self.figures.has_joined = joined_us.is_some();
         self.figures.joined_ms = joined_us.unwrap_or(patience_us) / 1000;
         self.clipboard.false_deaths = 0;
         self.clipboard.false_suspicions = 0;
@@ -472,13 +488,13 @@ impl<M: Machine> Trial<'_, M> {
         each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    fn finish(self) -> Figures {
+    fn finish(self) -> (Figures, World<M>) {
         let mut figures = self.figures;
         figures.false_deaths = self.clipboard.false_deaths;
         figures.false_suspicions = self.clipboard.false_suspicions;
         figures.virtual_ms = self.world.now_ms();
         figures.events = self.world.counts.events;
         figures.trace = self.world.trace;
-        figures
+        (figures, self.world)
     }
 }

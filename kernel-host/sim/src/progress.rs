@@ -61,6 +61,12 @@ impl Progress {
         self.show(&format!("{text}: {done} of {all}, {left} s to go"));
     }
 
+    /// Follows work that tells virtual milliseconds done and to do.
+    pub fn follow<T>(&mut self, text: &str, work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> T) -> T {
+        self.lap_ms();
+        work(&mut |now, end| self.show_part(text, now / 1000, end / 1000))
+    }
+
     /// Takes the line away.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.has_line) {

@@ -17,6 +17,7 @@ fn programme(nodes: u32, loss_percent: u32) -> Programme {
         },
         start_ms: 5000,
         settle_ms: 30_000,
+        settle_max_ms: 30_000,
         quiet_ms: 120_000,
         victims: if nodes > 50 { 8 } else { 12 },
         records: 0,

@@ -131,13 +131,15 @@ impl Chart {
         for (name, value) in &self.targets {
             let (_, y) = scale.place(1.0, *value);
             let right = WIDTH - RIGHT;
+            // Its name stands above it, but not above the picture.
+            let name_y = if y < TOP + 20.0 { y + 15.0 } else { y - 4.0 };
             let _ = writeln!(
                 out,
                 "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#888888\" \
                  stroke-dasharray=\"2 4\" stroke-width=\"1.5\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" fill=\"#666666\" text-anchor=\"end\">{name}</text>",
                 right - 4.0,
-                y - 4.0
+                name_y
             );
         }
         for (at, series) in self.series.iter().enumerate() {

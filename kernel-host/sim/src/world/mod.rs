@@ -176,6 +176,16 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// More deeds, at times that have not come yet.
+    pub fn add_acts(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            let index = u32::try_from(self.acts.len()).unwrap_or(u32::MAX);
+            let at_us = (act.at_ms * 1000).max(self.now_us);
+            self.queue.push(at_us, What::Begin(index));
+            self.acts.push(act);
+        }
+    }
+
     pub const fn shape(&self) -> &Shape {
         &self.shape
     }
