@@ -11,6 +11,10 @@ pub enum Call {
     Home,
     OpenApi,
     ShowNode,
+    /// What the node draws, and who it is charged to.
+    ShowEnergy,
+    /// The same for Prometheus.
+    Metrics,
     PowerOff,
     Reboot,
     ListNodes(PageRequest),

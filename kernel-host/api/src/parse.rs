@@ -69,6 +69,8 @@ pub fn parse(head: &RequestHead<'_>, body: Vec<u8>) -> Result<Call, Problem> {
         Operation::Home => Ok(Call::Home),
         Operation::OpenApi => Ok(Call::OpenApi),
         Operation::ShowNode => Ok(Call::ShowNode),
+        Operation::ShowEnergy => Ok(Call::ShowEnergy),
+        Operation::Metrics => Ok(Call::Metrics),
         Operation::PowerOff => Ok(Call::PowerOff),
         Operation::Reboot => Ok(Call::Reboot),
         Operation::ListImages => cloud(Command::ListImages(query.page()?)),

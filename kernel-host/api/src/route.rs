@@ -16,6 +16,8 @@ pub enum Operation {
     Home,
     OpenApi,
     ShowNode,
+    ShowEnergy,
+    Metrics,
     PowerOff,
     Reboot,
     ListImages,
@@ -266,6 +268,12 @@ pub const ROUTES: &[Route] = routes! {
     GET "/v1/node" ShowNode "showNode" "node" AT_NODE (Empty)
         => 200 Json(Schema::Node), [NotFound, Ambiguous, HostSilent];
         "Shows the node: state, addresses, memory, boot timeline, own processes";
+    GET "/v1/energy" ShowEnergy "showEnergy" "energy" AT_NODE (Empty)
+        => 200 Json(Schema::NodeEnergy), [NotFound, Ambiguous, HostSilent];
+        "Shows what the node draws, who it is charged to, and its meters";
+    GET "/metrics" Metrics "metrics" "energy" NONE (Empty)
+        => 200 Text, [];
+        "The node's energy for Prometheus, in joules and watts";
     POST "/v1/node/poweroff" PowerOff "powerOffNode" "node" AT_NODE (Empty)
         => 202 Json(Schema::PowerReply), [NotFound, Ambiguous, HostSilent, GoingDown];
         "Ends all VMs and switches the node off";

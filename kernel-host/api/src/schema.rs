@@ -6,7 +6,7 @@
 //! Trusts:    nothing comes in here.
 //! Start at:  `Schema::shape`.
 
-use protocol::{Code, VmState, limits};
+use protocol::{Code, EnergyKind, VmState, limits};
 use serde_json::{Value, json};
 
 /// An API object.
@@ -18,6 +18,9 @@ pub enum Schema {
     NodeMemory,
     KvmStatus,
     ProcessUse,
+    NodeEnergy,
+    EnergyAccount,
+    EnergySource,
     PowerReply,
     NewImage,
     Image,
@@ -100,6 +103,15 @@ const CODES: &[&str] = &{
     names
 };
 const NODE_STATES: &[&str] = &["starting", "ready", "degraded", "going_down"];
+const ENERGY_KINDS: &[&str] = &{
+    let mut names = [""; EnergyKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = EnergyKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
 const STAGES: &[&str] = &["asked", "vmm_started", "guest_running", "first_output"];
 const STANDINGS: &[&str] = &["alive", "suspect", "dead", "left", "unreachable"];
 const DISK_USES: &[&str] = &["read_only", "private", "none"];
@@ -112,6 +124,9 @@ impl Schema {
         Self::NodeMemory,
         Self::KvmStatus,
         Self::ProcessUse,
+        Self::NodeEnergy,
+        Self::EnergyAccount,
+        Self::EnergySource,
         Self::PowerReply,
         Self::NewImage,
         Self::Image,
@@ -157,6 +172,9 @@ impl Schema {
             Self::NodeMemory => shapes::NODE_MEMORY,
             Self::KvmStatus => shapes::KVM_STATUS,
             Self::ProcessUse => shapes::PROCESS_USE,
+            Self::NodeEnergy => shapes::NODE_ENERGY,
+            Self::EnergyAccount => shapes::ENERGY_ACCOUNT,
+            Self::EnergySource => shapes::ENERGY_SOURCE,
             Self::PowerReply => shapes::POWER_REPLY,
             Self::NewImage => shapes::NEW_IMAGE,
             Self::Image => shapes::IMAGE,
@@ -218,7 +236,7 @@ impl Schema {
 #[rustfmt::skip] // keeps the columns
 mod shapes {
     use super::{
-        Always, Bytes, CODES, Choice, Count, Counters, DISK_USES, Field, Flag, Id, List,
+        Always, Bytes, CODES, Choice, Count, Counters, DISK_USES, ENERGY_KINDS, Field, Flag, Id, List,
         NODE_STATES, Name, Nullable, Object, Optional, STAGES, Schema, Sha256, Text, Time,
         STANDINGS, VM_STATES, Words,
     };
@@ -266,6 +284,41 @@ mod shapes {
         Field("pid",        Count,                    Always,   "Process id"),
         Field("resident",   Bytes,                    Always,   "Memory in RAM"),
         Field("open_files", Count,                    Always,   "File descriptors"),
+    ];
+    pub const NODE_ENERGY: &[Field] = &[
+        Field("node",       Id("node"),               Always,   "Which node"),
+        Field("name",       Text,                     Always,   "Host name"),
+        Field("now",        Time,                     Always,   "Its own wall clock"),
+        Field("epoch",      Count,                    Always,   "Grows when its ledger is opened anew"),
+        Field("interval_ms", Count,                   Always,   "Of the last measurement; 0: none yet"),
+        Field("power_uw",   Count,                    Always,   "Microwatts in that interval"),
+        Field("bar_uw",     Count,                    Always,   "Nine of ten truths are this near"),
+        Field("class",      Text,                     Always,   "wall, board, rapl, fitted, curve or guess"),
+        Field("reason",     Text,                     Always,   "Why that and nothing better"),
+        Field("alarm",      Flag,                     Always,   "Two meters disagree"),
+        Field("load_permille", Count,                 Always,   "How busy the CPUs were, of 1000"),
+        Field("idle_uw",    Count,                    Always,   "Microwatts without any load"),
+        Field("energy_uj",  Count,                    Always,   "Microjoules since the ledger began"),
+        Field("accounts",   List(Schema::EnergyAccount), Always, "They sum to `energy_uj`"),
+        Field("sources",    List(Schema::EnergySource), Always, "Its meters"),
+    ];
+    pub const ENERGY_ACCOUNT: &[Field] = &[
+        Field("kind",       Choice(ENERGY_KINDS),     Always,   "What it is charged for"),
+        Field("name",       Text,                     Always,   "Of the VM or service"),
+        Field("vm",         Id("vm"),                 Nullable, "Which VM"),
+        Field("power_uw",   Count,                    Always,   "Microwatts in the last interval"),
+        Field("active_uj",  Count,                    Always,   "Microjoules for work"),
+        Field("idle_uj",    Count,                    Always,   "Microjoules for being kept ready"),
+        Field("bar_uj",     Count,                    Always,   "Nine of ten truths are this near"),
+    ];
+    pub const ENERGY_SOURCE: &[Field] = &[
+        Field("name",       Text,                     Always,   "Its kind and address"),
+        Field("state",      Text,                     Always,   "new, good, failing or quarantined"),
+        Field("detail",     Text,                     Nullable, "Why it failed, and what to do"),
+        Field("power_uw",   Count,                    Nullable, "Microwatts that it told last"),
+        Field("age_ms",     Count,                    Nullable, "Since it was last heard"),
+        Field("rounds",     Count,                    Always,   "Times it was asked"),
+        Field("faults",     Count,                    Always,   "Times that failed"),
     ];
     pub const POWER_REPLY: &[Field] = &[
         Field("node",       Id("node"),               Always,   "Which node"),

@@ -3,8 +3,9 @@
 
 use api::{Body, ROUTES, document};
 use protocol::{
-    Approve, Blob, BlobRef, BootStage, ByteCount, Capacity, Code, Digest, Event, EventPage, Image,
-    KvmStatus, NewImage, NewVm, Node, NodeAddress, NodeEntry, NodeId, NodeMemory, NodeState, Page,
+    Approve, Blob, BlobRef, BootStage, ByteCount, Capacity, Code, Digest, EnergyAccount,
+    EnergyKind, EnergySource, Event, EventPage, Image, KvmStatus, Microjoules, Microwatts,
+    NewImage, NewVm, Node, NodeAddress, NodeEnergy, NodeEntry, NodeId, NodeMemory, NodeState, Page,
     PendingNode, Place, PowerReply, Problem, ProcessUse, SiteEntry, SiteId, Standing, StopRequest,
     Timestamp, Vm, VmId, VmStage, VmStageName, VmState,
 };
@@ -344,6 +345,54 @@ fn node() -> Node {
             open_files: 3,
         }],
         counters: [("x".to_owned(), 1)].into(),
+    }
+}
+
+fn energy() -> NodeEnergy {
+    let account = |kind: EnergyKind| EnergyAccount {
+        kind,
+        name: "web".to_owned(),
+        vm: (kind == EnergyKind::Vm).then(|| VmId::from_bytes([1; 16])),
+        power_uw: Microwatts::from_watts(9),
+        active_uj: Microjoules(5),
+        idle_uj: Microjoules(6),
+        bar_uj: Microjoules(1),
+    };
+    NodeEnergy {
+        node: NodeId::from_bytes([2; 16]),
+        name: "n".to_owned(),
+        now: Timestamp::default(),
+        epoch: 1,
+        interval_ms: 1000,
+        power_uw: Microwatts::from_watts(70),
+        bar_uw: Microwatts::from_watts(5),
+        class: "rapl".to_owned(),
+        reason: "it is there".to_owned(),
+        alarm: false,
+        load_permille: 10,
+        idle_uw: Microwatts::from_watts(50),
+        energy_uj: Microjoules(55),
+        accounts: EnergyKind::ALL.map(account).to_vec(),
+        sources: vec![EnergySource {
+            name: "rapl".to_owned(),
+            state: "good".to_owned(),
+            detail: None,
+            power_uw: Some(Microwatts::from_watts(60)),
+            age_ms: Some(3),
+            rounds: 7,
+            faults: 0,
+        }],
+    }
+}
+
+#[test]
+fn what_is_told_of_energy_fits_its_schemas() {
+    check("NodeEnergy", &energy());
+    check("EnergySource", &energy().sources[0]);
+    for account in &energy().accounts {
+        check("EnergyAccount", account);
+        let kind = serde_json::to_value(account.kind).unwrap();
+        assert_eq!(kind, account.kind.as_str());
     }
 }
 

@@ -6,8 +6,10 @@
 //! Trusts:    the person at the keyboard.
 //! Start at:  `Arguments`.
 
+mod energy;
 mod owner;
 
+pub(crate) use energy::{EnergyVerb, OfNode};
 pub(crate) use owner::{
     ClusterAdmit, ClusterInit, ClusterRetire, ClusterRevoke, ClusterShow, ClusterTell, ClusterVerb,
     Signer, TokenCreate, TokenShow, TokenVerb,
@@ -152,6 +154,12 @@ pub(crate) enum Noun {
     Site {
         #[command(subcommand)]
         verb: SiteVerb,
+    },
+    /// What is drawn, measured and charged
+    #[command(after_help = "Example: luc energy now")]
+    Energy {
+        #[command(subcommand)]
+        verb: EnergyVerb,
     },
     /// What a node saw happen
     #[command(after_help = "Example: luc events --follow")]

@@ -10,9 +10,9 @@ pub use crate::address::NodeAddress;
 
 use crate::usage;
 use protocol::{
-    Approve, Blob, Code, Digest, EventPage, Image, Name, NewImage, NewVm, Node, NodeEntry,
-    OwnerWord, OwnerWordTaken, Page, PendingNode, PowerReply, Problem, Selector, SiteEntry,
-    StopRequest, Timestamp, Vm, Wish, limits,
+    Approve, Blob, Code, Digest, EventPage, Image, Name, NewImage, NewVm, Node, NodeEnergy,
+    NodeEntry, OwnerWord, OwnerWordTaken, Page, PendingNode, PowerReply, Problem, Selector,
+    SiteEntry, StopRequest, Timestamp, Vm, Wish, limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -154,6 +154,11 @@ impl Client {
 
     pub fn show_node(&self) -> Result<Node, Problem> {
         self.ask(&Call::new(Method::GET, self.aimed("/v1/node")))
+    }
+
+    /// What the node draws, and who for.
+    pub fn show_energy(&self) -> Result<NodeEnergy, Problem> {
+        self.ask(&Call::new(Method::GET, self.aimed("/v1/energy")))
     }
 
     pub fn power_off(&self) -> Result<PowerReply, Problem> {

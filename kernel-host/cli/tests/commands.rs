@@ -7,7 +7,10 @@ mod nodes;
 
 use fake::FakeNode;
 use harness::{file, luc, luc_with, words};
-use protocol::{Event, Image, Node, NodeEntry, PendingNode, Problem, SiteEntry, Vm, problem::exit};
+use protocol::{
+    EnergyAccount, EnergySource, Event, Image, Node, NodeEnergy, NodeEntry, PendingNode, Problem,
+    SiteEntry, Vm, problem::exit,
+};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
@@ -43,6 +46,10 @@ enum Answers {
     PendingNode,
     PendingNodes,
     Events,
+    Energy,
+    Account,
+    Accounts,
+    Sources,
     /// The same bytes in every format.
     Raw,
 }
@@ -78,6 +85,10 @@ const CALLS: &[(&str, &str, Answers)] = &[
     ),
     ("site list", "site list", Answers::SiteEntries),
     ("events", "events", Answers::Events),
+    ("energy now", "energy now", Answers::Energy),
+    ("energy vm", "energy vm keep", Answers::Account),
+    ("energy self", "energy self", Answers::Accounts),
+    ("energy sources", "energy sources", Answers::Sources),
     ("wait vm", "wait vm keep --for running", Answers::Vm),
     ("wait node", "wait node", Answers::Node),
     (
@@ -195,6 +206,10 @@ fn check_format(name: &str, format: &str, answers: Answers, output: &str) {
     match answers {
         Answers::Vm => check_one::<Vm>(name, format, output),
         Answers::Image => check_one::<Image>(name, format, output),
+        Answers::Energy => check_one::<NodeEnergy>(name, format, output),
+        Answers::Account => check_one::<EnergyAccount>(name, format, output),
+        Answers::Accounts => check_list::<EnergyAccount>(name, format, output),
+        Answers::Sources => check_list::<EnergySource>(name, format, output),
         Answers::Node => check_one::<Node>(name, format, output),
         Answers::NodeEntry => check_one::<NodeEntry>(name, format, output),
         Answers::NodeEntries => check_list::<NodeEntry>(name, format, output),

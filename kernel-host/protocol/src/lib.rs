@@ -11,6 +11,7 @@
 
 pub mod console;
 pub mod digest;
+pub mod energy;
 pub mod fuzz;
 pub mod ids;
 pub mod image;
@@ -32,6 +33,7 @@ pub mod vm;
 
 pub use console::ConsoleNotice;
 pub use digest::{BadDigest, Digest, Hasher};
+pub use energy::{EnergyAccount, EnergyKind, EnergySource, NodeEnergy};
 pub use ids::{BadId, NodeId, SiteId, VmId};
 pub use image::{Blob, BlobRef, Image, NewImage};
 pub use name::{BadName, Name, Selector};

@@ -58,6 +58,12 @@ impl Group {
         Ok(group)
     }
 
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Lets the groups inside have limits of their own. The group may then hold no process itself.
     ///
     /// # Errors

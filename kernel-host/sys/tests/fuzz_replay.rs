@@ -35,3 +35,12 @@ fn oem_strings() {
         sys::oem_strings::fuzz_oem_strings,
     );
 }
+
+#[test]
+fn cpu_time() {
+    corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        "cpu_time",
+        sys::cpu_time::fuzz_cpu_time,
+    );
+}

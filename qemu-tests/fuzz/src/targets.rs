@@ -74,6 +74,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("session/stream",         session::fuzz::fuzz_stream),
     ("state/header",           state::fuzz_header),
     ("sys/alias",              sys::aliases::fuzz_alias),
+    ("sys/cpu_time",           sys::cpu_time::fuzz_cpu_time),
     ("sys/module_table",       sys::modules::fuzz_module_table),
     ("sys/oem_strings",        sys::oem_strings::fuzz_oem_strings),
     ("sys/uevent",             sys::uevents::fuzz_uevent),

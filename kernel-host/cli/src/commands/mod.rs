@@ -7,6 +7,7 @@
 //! Start at:  `run`.
 
 mod cluster;
+mod energy;
 mod image;
 mod node;
 mod sites;
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments, streams: &mut Streams) -> Done {
         Noun::Site {
             verb: SiteVerb::List,
         } => sites::list(&mut Session::open(common, streams)?),
+        Noun::Energy { verb } => energy::run(verb, &mut Session::open(common, streams)?),
         Noun::Events(of) => sites::events(of, &mut Session::open(common, streams)?),
         Noun::Wait {
             what: WaitFor::Node,

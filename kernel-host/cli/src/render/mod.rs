@@ -8,8 +8,10 @@
 
 mod cluster;
 mod columns;
+mod energy;
 mod text;
 
+pub(crate) use energy::Drawn;
 pub(crate) use text::{age, milliseconds};
 
 use crate::{Streams, arguments::Common, arguments::Format, usage};

@@ -10,7 +10,8 @@
 use api::{Call, Reply, RequestHead};
 use cloud::{Atlas, Cloud, Config, Ended, Event, Launch, Output, VmEvent};
 use protocol::{
-    Answer, ByteCount, Code, Command, ConsoleNotice, Digest, KvmStatus, Moment, Node, NodeAddress,
+    Answer, ByteCount, Code, Command, ConsoleNotice, Digest, EnergyAccount, EnergyKind,
+    EnergySource, KvmStatus, Microjoules, Microwatts, Moment, Node, NodeAddress, NodeEnergy,
     NodeId, NodeMemory, NodeState, Page, PowerReply, Problem, ProcessUse, Selector, Timestamp,
     VmId, VmState, Wish,
 };
@@ -445,11 +446,15 @@ impl State {
             Err(problem) => Reply::problem(problem, "fake-1"),
             Ok(Call::Home) => Reply::home("fake"),
             Ok(Call::OpenApi) => Reply::openapi(),
-            Ok(Call::ShowNode | Call::PowerOff | Call::Reboot) if self.is_for_another(wish) => {
+            Ok(Call::ShowNode | Call::ShowEnergy | Call::PowerOff | Call::Reboot)
+                if self.is_for_another(wish) =>
+            {
                 let problem = Problem::new(Code::HostSilent, "Node `far` does not answer", "Wait");
                 Reply::problem(problem, "fake-6")
             }
             Ok(Call::ShowNode) => Reply::node(&self.node()),
+            Ok(Call::ShowEnergy) => Reply::listed(&self.energy()),
+            Ok(Call::Metrics) => Reply::text(""),
             Ok(call @ (Call::PowerOff | Call::Reboot)) => {
                 self.faults.silent = call == Call::PowerOff;
                 self.faults.not_ready = 2;
@@ -496,6 +501,51 @@ impl State {
             .as_ref()
             .map(|node| self.atlas().find_node(node).unwrap().id);
         node.is_some_and(|node| node != ME)
+    }
+
+    /// Each VM draws 10 W, and the rest of 100 W is idle or LUC OS.
+    fn energy(&self) -> NodeEnergy {
+        let account = |kind, name: &str, vm, watts: u64| EnergyAccount {
+            kind,
+            name: name.to_owned(),
+            vm,
+            power_uw: Microwatts(watts * 1_000_000),
+            active_uj: Microjoules(watts * 3_000_000),
+            idle_uj: Microjoules(watts * 1_000_000),
+            bar_uj: Microjoules(watts * 100_000),
+        };
+        let vms = self.cloud.vms().filter(|vm| vm.state == VmState::Running);
+        let mut accounts: Vec<_> = vms
+            .map(|vm| account(EnergyKind::Vm, vm.name.as_str(), Some(vm.id), 10))
+            .collect();
+        let sold = 10 * accounts.len() as u64;
+        accounts.push(account(EnergyKind::Service, "node", None, 1));
+        accounts.push(account(EnergyKind::Unsold, "idle, unsold", None, 99 - sold));
+        NodeEnergy {
+            node: ME,
+            name: "fake".to_owned(),
+            now: self.now().wall,
+            epoch: 1,
+            interval_ms: 1000,
+            power_uw: Microwatts::from_watts(100),
+            bar_uw: Microwatts::from_watts(49),
+            class: "guess".to_owned(),
+            reason: "a model of this machine's load: no meter answers".to_owned(),
+            alarm: false,
+            load_permille: 250,
+            idle_uw: Microwatts::from_watts(60),
+            energy_uj: accounts.iter().map(EnergyAccount::energy).sum(),
+            accounts,
+            sources: vec![EnergySource {
+                name: "rapl".to_owned(),
+                state: "quarantined".to_owned(),
+                detail: Some("a RAPL zone below /sys/class/powercap is not there".to_owned()),
+                power_uw: None,
+                age_ms: None,
+                rounds: 9,
+                faults: 9,
+            }],
+        }
     }
 
     fn node(&mut self) -> Node {

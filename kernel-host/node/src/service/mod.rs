@@ -8,6 +8,7 @@
 
 mod clock;
 mod cluster;
+mod energy;
 mod facts;
 mod forward;
 mod kvm;
@@ -89,6 +90,8 @@ pub(crate) struct Node {
     pub standing: RefCell<Standing>,
     pub parent: Parent,
     pub kvm: Kvm,
+    /// What the machine draws, and who for.
+    pub energy: energy::Energy,
     /// What carries the overlay, once it is known who this node is.
     pub transport: peers::Late,
     pub going_down: Cell<bool>,
@@ -132,6 +135,9 @@ fn start() -> io::Result<()> {
                 .handle()
                 .spawn_detached(network::watch(node.clone())),
             executor.handle().spawn_detached(peers::begin(node.clone())),
+            executor
+                .handle()
+                .spawn_detached(energy::watch(node.clone())),
         ];
         for task in tasks {
             task.map_err(io::Error::other)?;
@@ -168,6 +174,7 @@ impl Node {
             standing: RefCell::default(),
             parent,
             kvm: Kvm::default(),
+            energy: energy::Energy::default(),
             transport: peers::Late::default(),
             going_down: Cell::new(false),
             peers: RefCell::default(),

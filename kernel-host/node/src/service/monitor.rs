@@ -8,6 +8,7 @@
 //! Start at:  `spawn`, then `live`.
 
 use super::Node;
+use super::energy::Working;
 use crate::console::pump;
 use cloud::{Disk, Ended, Event, Launch, VmEvent};
 use machine::control::{self, DiskSpec, Jail, Request, Start};
@@ -41,6 +42,8 @@ const COPY_BYTES: usize = 1 << 20;
 struct Monitor {
     run: u32,
     name: String,
+    vcpus: u32,
+    began_ms: u64,
     process: RefCell<Option<Process>>,
     control: RefCell<Option<Rc<OwnedFd>>>,
     group: RefCell<Option<Group>>,
@@ -111,6 +114,22 @@ impl Monitors {
         found.into_iter()
     }
 
+    /// Each VM that has a process, for whoever accounts for it.
+    pub fn working(&self) -> Vec<Working> {
+        let running = self.running.borrow();
+        let working = running.iter().filter_map(|(vm, monitor)| {
+            let group = monitor.group.borrow();
+            Some(Working {
+                vm: *vm,
+                pid: monitor.process.borrow().as_ref()?.pid,
+                vcpus: monitor.vcpus,
+                group: group.as_ref()?.path().to_str()?.to_owned(),
+                began_ms: monitor.began_ms,
+            })
+        });
+        working.collect()
+    }
+
     fn take_user(&self) -> u32 {
         let mut users = self.users.borrow_mut();
         let free = (USER_BASE..)
@@ -126,6 +145,8 @@ pub(crate) fn spawn(node: &Rc<Node>, launch: Launch) {
     let monitor = Rc::new(Monitor {
         run: launch.run,
         name: launch.name.to_string(),
+        vcpus: u32::from(launch.vcpus),
+        began_ms: node.executor.now_ms(),
         process: RefCell::default(),
         control: RefCell::default(),
         group: RefCell::default(),
@@ -153,7 +174,7 @@ async fn whole_life(node: Rc<Node>, launch: Launch, monitor: Rc<Monitor>) {
         Ok(console) => live(&node, &launch, &monitor, console).await,
         Err(error) => Ended::NeverStarted(error),
     };
-    free(&node, &monitor).await;
+    free(&node, vm, &monitor).await;
     node.monitors.users.borrow_mut().remove(&user);
     // Only if it is still ours: the cloud never starts a second run before the first has ended.
     node.monitors.running.borrow_mut().remove(&vm);
@@ -404,7 +425,7 @@ async fn wait_for_end(node: &Node, monitor: &Monitor) -> Ended {
 }
 
 /// Gives everything back; a process that was started in vain is reaped here.
-async fn free(node: &Node, monitor: &Monitor) {
+async fn free(node: &Node, vm: VmId, monitor: &Monitor) {
     monitor.control.take();
     if monitor.process.borrow().is_some() {
         wait_for_end(node, monitor).await;
@@ -413,6 +434,7 @@ async fn free(node: &Node, monitor: &Monitor) {
         return;
     };
     let _ = group.kill();
+    node.energy.ended(vm, group.path(), monitor.began_ms);
     // The kernel empties the group a moment after the last process was reaped.
     for _ in 0..20 {
         match group.remove() {

@@ -63,6 +63,7 @@ impl Node {
             Output::KillVm { vm, run } => self.monitors.kill(vm, run),
             Output::ForgetVm { vm, name } => {
                 self.monitors.forget(vm);
+                self.energy.close(vm);
                 if let Some(console) = self.consoles.borrow_mut().remove(&vm) {
                     console.end();
                 }

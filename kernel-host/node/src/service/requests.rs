@@ -159,6 +159,8 @@ pub(super) async fn here(node: &Rc<Node>, call: Call) -> Result<Reply, Box<Probl
         Call::Home => Ok(Reply::home(node.standing.borrow().name())),
         Call::OpenApi => Ok(Reply::openapi()),
         Call::ShowNode => Ok(Reply::node(&node.describe())),
+        Call::ShowEnergy => Ok(Reply::listed(&node.show_energy())),
+        Call::Metrics => Ok(Reply::text(super::energy::metrics(&node.show_energy()))),
         Call::PowerOff => Ok(end(node, End::PowerOff)),
         Call::Reboot => Ok(end(node, End::Reboot)),
         Call::Cloud(request) => {

@@ -64,6 +64,7 @@ pub(super) async fn elsewhere(
     let operation = api::operation(&head)?;
     match operation {
         Operation::ShowNode
+        | Operation::ShowEnergy
         | Operation::PowerOff
         | Operation::Reboot
         | Operation::ListEvents
