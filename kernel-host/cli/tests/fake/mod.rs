@@ -652,8 +652,9 @@ impl State {
                 if launch.cmdline.contains("crash") {
                     later(10, vm, run, VmEvent::TripleFault);
                 } else {
-                    later(20, vm, run, VmEvent::Running);
-                    later(30, vm, run, VmEvent::FirstOutput);
+                    // Long enough that who waits sees it wait, on a loaded machine too.
+                    later(200, vm, run, VmEvent::Running);
+                    later(210, vm, run, VmEvent::FirstOutput);
                 }
                 self.launches.insert(vm, launch);
             }
